@@ -1,0 +1,1 @@
+"""Words and pipes that the services share. Decides nothing about an order."""

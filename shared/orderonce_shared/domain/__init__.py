@@ -1,0 +1,1 @@
+"""The vocabulary of orderonce, on the standard library alone: no I/O, no clock, no randomness."""

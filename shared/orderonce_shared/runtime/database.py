@@ -1,0 +1,63 @@
+"""Connections to Postgres: one pool per service, checked at the start for the settings that durability rests on (R11)."""
+
+import asyncpg
+import orjson
+from pydantic import SecretStr
+
+# What a commit is worth depends on these; a service that promises durability does not start without them.
+DURABLE_SETTINGS = {"fsync": "on", "full_page_writes": "on"}
+DURABLE_COMMITS = frozenset({"on", "remote_apply", "remote_write"})
+COMMAND_TIMEOUT_S = (
+    30.0  # a statement of ours takes milliseconds; longer means the database is not well
+)
+CONNECT_TIMEOUT_S = 10.0
+
+Pool = asyncpg.Pool
+Connection = asyncpg.Connection
+
+
+class NotDurableError(RuntimeError):
+    """The server would acknowledge commits that a power cut can take back."""
+
+
+async def _prepare(connection: "asyncpg.Connection") -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: orjson.dumps(value).decode(),
+        decoder=orjson.loads,
+    )
+
+
+async def open_pool(url: SecretStr, *, application: str, size: int = 8) -> "asyncpg.Pool":
+    """A pool whose connections speak jsonb as Python objects. Connect directly: transaction-mode poolers break
+    prepared statements and session locks. Raises NotDurableError, OSError or asyncpg.PostgresError."""
+    pool = await asyncpg.create_pool(
+        url.get_secret_value(),
+        min_size=1,
+        max_size=size,
+        init=_prepare,
+        command_timeout=COMMAND_TIMEOUT_S,
+        timeout=CONNECT_TIMEOUT_S,
+        server_settings={"application_name": application, "timezone": "UTC"},
+    )
+    assert pool is not None
+    try:
+        await require_durable(pool)
+    except BaseException:
+        await pool.close()
+        raise
+    return pool
+
+
+async def require_durable(pool: "asyncpg.Pool") -> None:
+    """Raises NotDurableError unless fsync, full_page_writes and synchronous_commit are on."""
+    for name, wanted in DURABLE_SETTINGS.items():
+        found = await pool.fetchval("SELECT current_setting($1)", name)
+        if found != wanted:
+            raise NotDurableError(f"Postgres runs with {name} = {found}; orderonce needs {wanted}")
+    commit = await pool.fetchval("SELECT current_setting('synchronous_commit')")
+    if commit not in DURABLE_COMMITS:
+        raise NotDurableError(
+            f"Postgres runs with synchronous_commit = {commit}; orderonce needs on"
+        )

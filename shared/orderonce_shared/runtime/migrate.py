@@ -1,0 +1,87 @@
+"""Applies every service's migrations and sets the roles' passwords. Safe to repeat and to run twice at once.
+
+yoyo runs the files: plain SQL, forward only, each in a transaction, a lock table against a second runner.
+`python -m orderonce_shared.runtime.migrate` with MIGRATE_DATABASE_URL (owner) and one MIGRATE_<ROLE>_PASSWORD per role.
+"""
+
+import re
+import sys
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from orderonce_shared.runtime.settings import ServiceSettings, read_settings
+from psycopg import sql
+from pydantic import SecretStr
+from pydantic_settings import SettingsConfigDict
+from yoyo import get_backend, read_migrations
+
+OWNERS_OF_SCHEMAS = (
+    "orderonce_shared.control",
+    "orderonce_api",
+    "orderonce_executor",
+    "orderonce_ledger",
+)
+LOCK_WAIT_S = 60
+
+
+class MigrateSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="MIGRATE_", frozen=True, hide_input_in_errors=True)
+
+    database_url: SecretStr
+    order_api_password: SecretStr
+    executor_password: SecretStr
+    ledger_password: SecretStr
+
+
+def migration_folders() -> list[str]:
+    return [str(Path(str(files(package))) / "migrations") for package in OWNERS_OF_SCHEMAS]
+
+
+def apply_migrations(url: str) -> list[str]:
+    """Applies what is missing, in dependency order; returns the ids applied. `url` is the owner's."""
+    parts = urlsplit(url)
+    backend = get_backend(urlunsplit(parts._replace(scheme="postgresql+psycopg")))
+    try:
+        migrations = read_migrations(*migration_folders())
+        with backend.lock(LOCK_WAIT_S):
+            missing = backend.to_apply(migrations)
+            names = [migration.id for migration in missing]
+            backend.apply_migrations(missing)
+        return names
+    finally:
+        backend.connection.close()
+
+
+def set_passwords(url: str, passwords: dict[str, SecretStr]) -> None:
+    """Gives each login role its password. The password goes as a literal inside one statement on a local or TLS
+    connection; Postgres stores the SCRAM verifier."""
+    with psycopg.connect(url) as connection:
+        for role, password in passwords.items():
+            connection.execute(
+                sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                    sql.Identifier(role), sql.Literal(password.get_secret_value())
+                )
+            )
+
+
+def main() -> None:
+    settings = read_settings(MigrateSettings)
+    url = re.sub(r"^postgres://", "postgresql://", settings.database_url.get_secret_value())
+    applied = apply_migrations(url)
+    set_passwords(
+        url,
+        {
+            "order_api": settings.order_api_password,
+            "executor": settings.executor_password,
+            "ledger": settings.ledger_password,
+        },
+    )
+    sys.stderr.write(
+        f"migrations applied: {', '.join(applied) if applied else 'none were missing'}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""The life of a service process: loops that survive a lost database, signals, servers on sockets of our own, a clean end.
+
+A loop is a step that is repeated: it logs a failure, marks the process not ready, waits a growing pause and tries
+again. Nothing here may end a loop but the stop event. What a step must not repeat, the step itself protects.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+import uvloop
+from orderonce_shared.runtime.logs import Logger
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0  # an outage ends for us at most this long after it ends for the world
+STOP_LIMIT_S = 10.0  # what a supervisor grants before it kills
+
+
+@dataclass(slots=True)
+class Health:
+    """Why this process is not ready: part -> sentence. Empty means ready."""
+
+    troubles: dict[str, str] = field(default_factory=dict)
+
+    def trouble(self, part: str, sentence: str) -> None:
+        self.troubles[part] = sentence
+
+    def fine(self, part: str) -> None:
+        self.troubles.pop(part, None)
+
+
+@dataclass(slots=True)
+class Process:
+    """What every part of a service shares: the stop event, health and the log."""
+
+    log: Logger
+    health: Health = field(default_factory=Health)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def pause(self, seconds: float, wake: asyncio.Event | None = None) -> None:
+        """Waits until the time is up, `wake` is set (and clears it) or the process stops."""
+        waiters = [asyncio.ensure_future(self.stopping.wait())]
+        if wake is not None:
+            waiters.append(asyncio.ensure_future(wake.wait()))
+        try:
+            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
+        if wake is not None:
+            wake.clear()
+
+    async def repeat(
+        self,
+        name: str,
+        step: Callable[[], Awaitable[None]],
+        *,
+        every_s: float,
+        wake: asyncio.Event | None = None,
+    ) -> None:
+        """Runs `step` until the process stops, `every_s` apart or as soon as `wake` is set."""
+        failures = 0
+        while not self.stopping.is_set():
+            try:
+                await step()
+            except Exception as error:
+                failures += 1
+                self.health.trouble(name, f"{type(error).__name__}: {error}")
+                self.log.warning(
+                    "loop-failed", loop=name, failures=failures, exc_info=failures <= 3
+                )
+                await self.pause(min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S))
+            else:
+                failures = 0
+                self.health.fine(name)
+                await self.pause(every_s, wake)
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A task whose unexpected end stops the process: half a service is worse than a restart."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self.tasks.append(task)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.log.error("task-died", task=task.get_name(), exc_info=error)
+            self.health.trouble(task.get_name(), f"died: {type(error).__name__}")
+            self.stopping.set()
+
+    async def finish(self) -> None:
+        """Gives the loops STOP_LIMIT_S to end by themselves, then cancels what is left."""
+        self.stopping.set()
+        if self.tasks:
+            _, late = await asyncio.wait(self.tasks, timeout=STOP_LIMIT_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to run_service: uvicorn would stop before the consumers have handed over."""
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket, or SystemExit with a plain sentence."""
+    try:
+        return socket.create_server((host, port), backlog=1024)
+    except OSError as error:
+        raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+def http_server(app: Any) -> uvicorn.Server:
+    """Proxy headers are off: uvicorn would trust X-Forwarded-For from loopback by default."""
+    config = uvicorn.Config(
+        app,
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        loop="none",
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    return _Server(config)
+
+
+async def serve(process: Process, app: Any, sock: socket.socket) -> None:
+    """Serves until the process stops; requests in flight are answered."""
+    server = http_server(app)
+    running = asyncio.create_task(server.serve(sockets=[sock]))
+    stopped = asyncio.create_task(process.stopping.wait())
+    await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await running
+    stopped.cancel()
+
+
+def run_service(main: Callable[[Process], Coroutine[Any, Any, None]], log: Logger) -> None:
+    """Runs `main(process)` until it returns; SIGTERM and SIGINT set `process.stopping`. Refuses `python -O`:
+    assertions state invariants about money and stay on (R11)."""
+    if not __debug__:
+        raise SystemExit("assertions are off (python -O or PYTHONOPTIMIZE); orderonce needs them")
+
+    async def body() -> None:
+        process = Process(log)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, process.stopping.set)
+        log.info("started", pid=os.getpid(), python=sys.version.split()[0])
+        try:
+            await main(process)
+        finally:
+            await process.finish()
+            log.info("stopped")
+
+    uvloop.run(body())
