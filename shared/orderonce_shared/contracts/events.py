@@ -8,7 +8,7 @@ from typing import Literal
 from uuid import UUID
 
 from orderonce_shared.contracts.commands import Name, Symbol
-from orderonce_shared.contracts.wire import Amount, Record, SignedAmount, Timestamp
+from orderonce_shared.contracts.wire import Amount, BookedAmount, Record, SignedAmount, Timestamp
 from orderonce_shared.domain.lifecycle import Status
 from pydantic import Field
 
@@ -43,7 +43,7 @@ class OrderEvent(Record):
     reason: Reason | None = None
     venue_order_id: str | None = None
     filled_quantity: Amount
-    filled_cost: Amount
+    filled_cost: BookedAmount
     fees: tuple[FeeTotal, ...] = ()
     attempt: int
     cancel_requested: bool = False

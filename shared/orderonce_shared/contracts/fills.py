@@ -5,7 +5,7 @@ from uuid import UUID
 
 from orderonce_shared.contracts.commands import Name, Symbol
 from orderonce_shared.contracts.events import FeeTotal
-from orderonce_shared.contracts.wire import Amount, Record, Timestamp
+from orderonce_shared.contracts.wire import Amount, BookedAmount, Record, Timestamp
 from orderonce_shared.domain.order import Side
 from pydantic import Field
 
@@ -26,7 +26,7 @@ class FillRecord(Record):
     side: Side
     quantity: Amount
     price: Amount
-    cost: Amount
+    cost: BookedAmount
     fees: tuple[FeeTotal, ...]
     liquidity: Literal["maker", "taker"]
     traded_at: Timestamp

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from orderonce_shared.domain.money import parse_amount, render_amount
+from orderonce_shared.domain.money import MAX_BOOKED_PLACES, parse_amount, render_amount
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 Amount = Annotated[
@@ -16,14 +16,21 @@ Amount = Annotated[
 ]
 
 
-def _signed(value: object) -> Decimal:
+def _booked(value: object) -> Decimal:
     if isinstance(value, Decimal):
         return value
+    return parse_amount(value, MAX_BOOKED_PLACES)
+
+
+def _signed(value: object) -> Decimal:
     if isinstance(value, str) and value.startswith("-"):
-        return -parse_amount(value[1:])
-    return parse_amount(value)
+        return -_booked(value[1:])
+    return _booked(value)
 
 
+BookedAmount = Annotated[
+    Decimal, BeforeValidator(_booked), PlainSerializer(render_amount, return_type=str)
+]
 SignedAmount = Annotated[
     Decimal, BeforeValidator(_signed), PlainSerializer(render_amount, return_type=str)
 ]

@@ -75,6 +75,11 @@ TRANSITIONS: dict[tuple[State, State], str] = {
     (State.LAPSED, State.OPEN): "incident: the venue has it after all",
     (State.LAPSED, State.FILLED): "incident: the venue has it after all",
     (State.LAPSED, State.CANCELED): "incident: the venue has it after all",
+    (State.DENIED, State.OPEN): "incident: the venue has it after all",
+    (State.DENIED, State.FILLED): "incident: the venue has it after all",
+    (State.DENIED, State.CANCELED): "incident: the venue has it after all",
+    (State.CLAIMED, State.OPEN): "incident: the venue has it after all",
+    (State.CLAIMED, State.FILLED): "incident: the venue has it after all",
 }
 
 

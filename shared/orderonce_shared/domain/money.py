@@ -11,32 +11,35 @@ MAX_INTEGER_DIGITS = (
     20  # 10^20 of anything traded is a mistake; far below Postgres' CHECK (amount < 1e40)
 )
 MAX_DECIMAL_PLACES = 18  # wei, the finest unit in use on spot venues
+MAX_BOOKED_PLACES = 30  # costs and fees are products: 18 places of quantity times a price or a rate
 AVERAGE_PLACES = 18  # an average price is shown, never booked: the fills behind it are exact
 
 # Decimal's default context rounds to 28 digits. Sums and products of amounts need 2 * 38 digits to stay exact.
 EXACT = Context(prec=96)
 
-_PLAIN = re.compile(
-    rf"[0-9]{{1,{MAX_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{MAX_DECIMAL_PLACES}}})?", re.ASCII
-)
+_PLAIN = {
+    places: re.compile(rf"[0-9]{{1,{MAX_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{places}}})?", re.ASCII)
+    for places in (MAX_DECIMAL_PLACES, MAX_BOOKED_PLACES)
+}
 
 
 class AmountError(ValueError):
     """The text is not an amount in plain decimal notation; the message can be shown to the sender."""
 
 
-def parse_amount(text: object) -> Decimal:
-    """`"0.00100"` -> `Decimal("0.00100")`: scale kept, zero allowed, at most 20 digits before and 18 after the point.
+def parse_amount(text: object, places: int = MAX_DECIMAL_PLACES) -> Decimal:
+    """`"0.00100"` -> `Decimal("0.00100")`: scale kept, zero allowed, at most 20 digits before the point and `places`
+    (MAX_DECIMAL_PLACES or MAX_BOOKED_PLACES) after it.
 
     Raises AmountError for anything else: floats and ints (a JSON number has already been through a binary float
     in many clients), signs, exponents, NaN, non-ASCII digits, blanks.
     """
     if not isinstance(text, str):
         raise AmountError("an amount is a string in plain decimal notation, not a JSON number")
-    if not _PLAIN.fullmatch(text):
+    if not _PLAIN[places].fullmatch(text):
         raise AmountError(
             f"an amount is digits with an optional point: at most {MAX_INTEGER_DIGITS} digits before it"
-            f" and {MAX_DECIMAL_PLACES} after, no sign, no exponent"
+            f" and {places} after, no sign, no exponent"
         )
     return Decimal(text)
 

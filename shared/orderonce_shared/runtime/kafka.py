@@ -11,8 +11,9 @@ only then its own explicit offsets are committed.
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -36,7 +37,11 @@ BATCH_WAIT_MS = (
 )
 MAX_BATCH_BYTES = 256 * 1024
 
+PARK_S = 15.0  # how long a partition rests before its record is tried again
+
 Batch = Sequence["ConsumerRecord"]
+# What a handler could not take yet: (topic, partition) -> first offset that must not be stepped over.
+Parked = Mapping[tuple[str, int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +131,14 @@ def subscribe_batches(
     *,
     group: str,
     process: Process,
-    handle: Callable[[Batch], Awaitable[None]],
+    handle: Callable[[Batch], Awaitable[Parked | None]],
+    after_commit: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Calls `handle(records)` for each batch (several partitions, order kept within one), again and again until it
-    returns, then commits exactly these offsets. Not committed: a batch whose process stops or dies meanwhile."""
+    returns, then commits exactly these offsets. Not committed: a batch whose process stops or dies meanwhile.
+
+    A handler may return partitions that it parks: they are committed up to the given offset, sought back to it and not
+    read for PARK_S, while the others go on. `after_commit` runs once the offsets are committed."""
 
     @broker.subscriber(
         topic,
@@ -145,17 +154,42 @@ def subscribe_batches(
     )
     async def on_batch(message: object) -> None:
         records: Batch = message.raw_message  # type: ignore[attr-defined]
-        if await _handle_until_done(process, topic, records, handle):
-            await _commit(process, message.consumer, records)  # type: ignore[attr-defined]
+        consumer: Any = message.consumer  # type: ignore[attr-defined]
+        done, parked = await _handle_until_done(process, topic, records, handle)
+        if done:
+            await _commit(process, consumer, records, parked)
+            if parked:
+                _park(process, consumer, parked)
+            if after_commit is not None:
+                await after_commit()
+
+
+def _park(process: Process, consumer: Any, parked: Parked) -> None:
+    """A rebalance forgets the pause; the record is then read and parked again."""
+    places = [TopicPartition(topic, partition) for topic, partition in parked]
+    mine = [place for place in places if place in consumer.assignment()]
+    for place in mine:
+        consumer.seek(place, parked[place.topic, place.partition])
+        consumer.pause(place)
+
+    def resume() -> None:
+        still = [place for place in mine if place in consumer.assignment()]
+        if still and not process.stopping.is_set():
+            consumer.resume(*still)
+
+    asyncio.get_running_loop().call_later(PARK_S, resume)
 
 
 async def _handle_until_done(
-    process: Process, topic: str, records: Batch, handle: Callable[[Batch], Awaitable[None]]
-) -> bool:
+    process: Process,
+    topic: str,
+    records: Batch,
+    handle: Callable[[Batch], Awaitable[Parked | None]],
+) -> tuple[bool, Parked]:
     failures = 0
     while not process.stopping.is_set():
         try:
-            await handle(records)
+            parked = await handle(records)
         except Exception as error:
             failures += 1
             process.health.trouble(f"consumer {topic}", f"{type(error).__name__}: {error}")
@@ -165,18 +199,20 @@ async def _handle_until_done(
             await process.pause(min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S))
         else:
             process.health.fine(f"consumer {topic}")
-            return True
-    return False
+            return True, parked or {}
+    return False, {}
 
 
-async def _commit(process: Process, consumer: object, records: Batch) -> None:
+async def _commit(process: Process, consumer: Any, records: Batch, parked: Parked) -> None:
     """A lost commit (a rebalance came between) only means that the records come again."""
     offsets: dict[TopicPartition, int] = {}
     for record in records:
         where = TopicPartition(record.topic, record.partition)
         offsets[where] = max(offsets.get(where, 0), record.offset + 1)
+    for (topic, partition), offset in parked.items():
+        offsets[TopicPartition(topic, partition)] = offset
     try:
-        await consumer.commit(offsets)  # type: ignore[attr-defined]
+        await consumer.commit(offsets)
     except KafkaError as error:
         process.log.info("commit-refused", error=type(error).__name__)
 
