@@ -9,11 +9,20 @@ import json
 from typing import Annotated, Literal
 from uuid import UUID
 
+from pydantic import Field, StrictBool, StrictInt, StringConstraints
+
 from orderonce_shared.contracts.topics import Headers
-from orderonce_shared.contracts.wire import Amount, Record, Timestamp, loads_strict, render_time
+from orderonce_shared.contracts.wire import (
+    Amount,
+    Count,
+    Record,
+    Text,
+    Timestamp,
+    loads_strict,
+    render_time,
+)
 from orderonce_shared.domain.money import canonical_amount
 from orderonce_shared.domain.order import OrderTerms, OrderType, Side, TimeInForce
-from pydantic import Field, StringConstraints
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:\-]{16,64}$")]
@@ -30,7 +39,7 @@ class PlaceCommand(Record):
     order_id: UUID
     client: Name
     key: Key
-    key_id: str | None = None
+    key_id: Text | None = None
     account: Name
     venue: Name
     symbol: Symbol
@@ -39,13 +48,13 @@ class PlaceCommand(Record):
     quantity: Amount
     price: Amount | None = None
     time_in_force: TimeInForce = TimeInForce.GTC
-    post_only: bool = False
-    client_tag: str | None = None
-    accept_seq: int | None = None
+    post_only: StrictBool = False
+    client_tag: Text | None = None
+    accept_seq: Count | None = None
     seq: Literal[1] = 1
     accepted_at: Timestamp
     expires_at: Timestamp
-    timeline: str | None = None
+    timeline: Text | None = None
 
     def terms(self) -> OrderTerms:
         return OrderTerms(
@@ -87,15 +96,15 @@ class CancelCommand(Record):
     order_id: UUID
     client: Name
     key: Key
-    key_id: str | None = None
+    key_id: Text | None = None
     account: Name
     venue: Name
     symbol: Symbol
     place_key: Key
-    accept_seq: int | None = None
-    seq: Annotated[int, Field(ge=2)]
+    accept_seq: Count | None = None
+    seq: Annotated[StrictInt, Field(ge=2, le=2**31 - 1)]
     accepted_at: Timestamp
-    timeline: str | None = None
+    timeline: Text | None = None
 
     def payload_hash(self) -> str:
         return _hash(self.schema_, self.client, self.key, self.account, str(self.order_id))

@@ -7,10 +7,11 @@ makes the executor send the present snapshot again, which heals lost events.
 from typing import Literal
 from uuid import UUID
 
+from pydantic import Field
+
 from orderonce_shared.contracts.commands import Name, Symbol
 from orderonce_shared.contracts.wire import Amount, BookedAmount, Record, SignedAmount, Timestamp
 from orderonce_shared.domain.lifecycle import Status
-from pydantic import Field
 
 
 class Reason(Record):

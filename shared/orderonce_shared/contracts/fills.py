@@ -3,11 +3,12 @@
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import Field
+
 from orderonce_shared.contracts.commands import Name, Symbol
 from orderonce_shared.contracts.events import FeeTotal
 from orderonce_shared.contracts.wire import Amount, BookedAmount, Record, Timestamp
 from orderonce_shared.domain.order import Side
-from pydantic import Field
 
 
 class FillRecord(Record):

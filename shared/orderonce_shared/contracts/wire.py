@@ -1,33 +1,60 @@
 """The common ground of all records: strict fields, amounts and times as text, bytes in and out, no duplicate members."""
 
 import json
+import math
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from orderonce_shared.domain.money import MAX_BOOKED_PLACES, parse_amount, render_amount
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictInt,
+    StringConstraints,
+)
 
-Amount = Annotated[
-    Decimal,
-    BeforeValidator(lambda v: v if isinstance(v, Decimal) else parse_amount(v)),
-    PlainSerializer(render_amount, return_type=str),
-]
+from orderonce_shared.domain.money import (
+    MAX_BOOKED_PLACES,
+    MAX_DECIMAL_PLACES,
+    parse_amount,
+    render_amount,
+)
+
+
+def _plain(value: object, places: int) -> Decimal:
+    """A Decimal passes if its text would: what no reader accepts must not be written either."""
+    if isinstance(value, Decimal):
+        parse_amount(format(value, "f"), places)
+        return value
+    return parse_amount(value, places)
+
+
+def _unsigned(value: object) -> Decimal:
+    return _plain(value, MAX_DECIMAL_PLACES)
 
 
 def _booked(value: object) -> Decimal:
-    if isinstance(value, Decimal):
-        return value
-    return parse_amount(value, MAX_BOOKED_PLACES)
+    return _plain(value, MAX_BOOKED_PLACES)
 
 
 def _signed(value: object) -> Decimal:
+    """`copy_negate`, since a unary minus rounds to the default context's 28 digits."""
+    if isinstance(value, Decimal) and value.is_signed():
+        return _booked(value.copy_negate()).copy_negate()
     if isinstance(value, str) and value.startswith("-"):
-        return -_booked(value[1:])
+        return _booked(value[1:]).copy_negate()
     return _booked(value)
 
 
+Amount = Annotated[
+    Decimal, BeforeValidator(_unsigned), PlainSerializer(render_amount, return_type=str)
+]
 BookedAmount = Annotated[
     Decimal, BeforeValidator(_booked), PlainSerializer(render_amount, return_type=str)
 ]
@@ -53,9 +80,17 @@ def _only_rfc3339(value: object) -> object:
     raise ValueError("a time is RFC 3339 with a zone, e.g. 2026-11-22T10:00:05Z")
 
 
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # 0001-01-01T00:00:00+10:00 is before the first moment of UTC
+        raise ValueError("a time lies between the years 1 and 9999 in UTC") from None
+
+
 Timestamp = Annotated[
     AwareDatetime,
     BeforeValidator(_only_rfc3339),
+    AfterValidator(_in_utc),
     PlainSerializer(render_time, return_type=str),
 ]
 
@@ -72,20 +107,46 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def loads_strict(raw: bytes | str) -> Any:
-    """JSON without duplicate members, NaN or Infinity. Raises ValueError (RecursionError for absurd depth is turned
-    into one)."""
+    """JSON in UTF-8 without duplicate members, NaN, Infinity (1e999 is one) or lone surrogates.
 
-    def refuse(token: str) -> Any:
-        raise ValueError(f"{token} is not JSON")
-
+    Raises ValueError for anything else, absurd depth included.
+    """
+    text = raw if isinstance(raw, str) else raw.decode()  # json.loads alone would guess UTF-16 too
     try:
-        return json.loads(raw, object_pairs_hook=_unique_members, parse_constant=refuse)
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique_members,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
+        if "\\u" in text:  # half a character can only come as an escape
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("the JSON holds a lone surrogate") from None
+    return value
+
+
+def _refuse_constant(token: str) -> Any:
+    raise ValueError(f"{token} is not JSON")
+
+
+def _finite(token: str) -> float:
+    number = float(token)
+    if math.isinf(number):
+        raise ValueError("a number in the JSON is beyond all bounds")
+    return number
+
+
+# Postgres takes no NUL and a screen no control character: such a record would be refused for ever,
+# and the batch that it came in with it.
+Text = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Count = Annotated[StrictInt, Field(ge=0, le=2**63 - 1)]  # what a bigint holds
 
 
 class Record(BaseModel):
-    """A frozen record that refuses unknown members and coerces nothing."""
+    """A frozen record that refuses unknown members."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,11 +1,13 @@
 """The admin port of a service: is it alive, can it do its work, what are its numbers. No key; bind it to a private address."""
 
-import orjson
-from orderonce_shared.runtime.process import Health
+import json
+
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+
+from orderonce_shared.runtime.process import Health
 
 
 def admin_routes(health: Health, registry: CollectorRegistry) -> list[Route]:
@@ -16,7 +18,8 @@ def admin_routes(health: Health, registry: CollectorRegistry) -> list[Route]:
 
     async def readyz(_: Request) -> Response:
         troubles = dict(health.troubles)
-        body = orjson.dumps({"ready": not troubles, "troubles": troubles})
+        # not orjson: an exception's text may hold what is no UTF-8
+        body = json.dumps({"ready": not troubles, "troubles": troubles})
         return Response(body, 503 if troubles else 200, media_type="application/json")
 
     async def metrics(_: Request) -> Response:

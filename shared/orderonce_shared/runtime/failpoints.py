@@ -6,15 +6,14 @@ import os
 import re
 from dataclasses import dataclass, field
 
-_SPEC = re.compile(r"([a-z_]+)(?:@([0-9]+))?=(exit|pause):?([0-9.]*)")
+_SPEC = re.compile(r"([a-z_]+)(?:@([1-9][0-9]*))?=(?:exit|pause:([0-9]+(?:\.[0-9]+)?))", re.ASCII)
 KILLED = 137  # what a shell reports after kill -9
 
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    action: str
     nth: int
-    seconds: float
+    pause_s: float | None  # None: exit
 
 
 @dataclass(slots=True)
@@ -30,8 +29,10 @@ class Failpoints:
             found = _SPEC.fullmatch(part)
             if found is None:
                 raise ValueError(f"not a failpoint: {part!r}")
-            name, nth, action, seconds = found.groups()
-            points[name] = _Point(action, int(nth or 1), float(seconds or 0))
+            name, nth, seconds = found.groups()
+            if name in points:
+                raise ValueError(f"failpoint {name} is given twice")
+            points[name] = _Point(int(nth or 1), None if seconds is None else float(seconds))
         return cls(points)
 
     async def hit(self, name: str) -> None:
@@ -41,6 +42,7 @@ class Failpoints:
         self.hits[name] = self.hits.get(name, 0) + 1
         if self.hits[name] != point.nth:
             return
-        if point.action == "exit":
+        if point.pause_s is None:
             os._exit(KILLED)
-        await asyncio.sleep(point.seconds)
+        else:
+            await asyncio.sleep(point.pause_s)

@@ -17,13 +17,19 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
-from orderonce_shared.contracts.topics import PARTITIONS, Headers, prefixed
-from orderonce_shared.runtime.process import FIRST_PAUSE_S, LONGEST_PAUSE_S, Process
-from orderonce_shared.runtime.settings import ServiceSettings, read_settings
 from pydantic_settings import SettingsConfigDict
+
+from orderonce_shared.contracts.topics import PARTITIONS, Headers, prefixed
+from orderonce_shared.runtime.process import LONGEST_PAUSE_S, Process, growing_pause_s
+from orderonce_shared.runtime.settings import ServiceSettings, read_settings
 
 PUBLISH_LIMIT_S = 5.0
 CLOSE_LIMIT_S = 2.0
@@ -67,18 +73,16 @@ class Publisher:
         try:
             async with asyncio.timeout(PUBLISH_LIMIT_S):
                 producer = await self._ready_producer()
-                sent = [
-                    await producer.send(r.topic, r.value, key=r.key.encode(), headers=r.headers)
-                    for r in records
-                ]
+                sent = [await _send(producer, record) for record in records]
         except (KafkaError, OSError, TimeoutError):
             await self._discard()
             return [False] * len(records)
-        done, late = await asyncio.wait(sent, timeout=PUBLISH_LIMIT_S) if sent else (set(), set())
-        acknowledged = [f in done and not f.cancelled() and f.exception() is None for f in sent]
-        if late or not all(acknowledged):
+        waiting = [future for future in sent if future is not None]
+        if waiting:
+            await asyncio.wait(waiting, timeout=PUBLISH_LIMIT_S)
+        if not all(map(_acknowledged, waiting)):
             await self._discard()
-        return acknowledged
+        return [future is not None and _acknowledged(future) for future in sent]
 
     async def _ready_producer(self) -> AIOKafkaProducer:
         async with self._building:
@@ -107,6 +111,22 @@ class Publisher:
 
     async def close(self) -> None:
         await self._discard()
+
+
+async def _send(producer: AIOKafkaProducer, record: Outgoing) -> "asyncio.Future[Any] | None":
+    """None for a record that Kafka will never take: it must not hold back its neighbours."""
+    key = record.key.encode()
+    try:
+        future: asyncio.Future[Any] = await producer.send(
+            record.topic, record.value, key=key, headers=record.headers
+        )
+    except MessageSizeTooLargeError:
+        return None
+    return future
+
+
+def _acknowledged(future: "asyncio.Future[Any]") -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 async def _close(producer: AIOKafkaProducer) -> None:
@@ -196,7 +216,7 @@ async def _handle_until_done(
             process.log.warning(
                 "batch-failed", topic=topic, failures=failures, exc_info=failures <= 3
             )
-            await process.pause(min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S))
+            await process.pause(growing_pause_s(failures))
         else:
             process.health.fine(f"consumer {topic}")
             return True, parked or {}

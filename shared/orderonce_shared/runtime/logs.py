@@ -3,7 +3,9 @@
 Secrets never get here: they are SecretStr or bytes, and a field whose name speaks of one is blotted out all the same.
 """
 
+import json
 import logging
+import re
 import sys
 from typing import Any
 
@@ -24,15 +26,39 @@ _SECRET_WORDS = (
 Logger = structlog.stdlib.BoundLogger
 
 
-def _blot_secrets(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    for name in event:
-        if any(word in name.lower() for word in _SECRET_WORDS):
-            event[name] = "***"
-    return event
+# Somebody else's exception may quote a header or a connection string. The kid is public: it tells
+# which key it was.
+_BEARER = re.compile(r"(oo_[a-z]+_[0-9A-Za-z]{12}_)[0-9A-Za-z]+", re.ASCII)
+_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@", re.ASCII)
+
+
+def _blot(value: Any) -> Any:
+    if isinstance(value, str):
+        return _PASSWORD.sub(r"\1***@", _BEARER.sub(r"\1***", value))
+    if isinstance(value, dict):
+        return {
+            name: "***" if _speaks_of_a_secret(name) else _blot(inner)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_blot(inner) for inner in value]
+    return value
+
+
+def _speaks_of_a_secret(name: object) -> bool:
+    return isinstance(name, str) and any(word in name.lower() for word in _SECRET_WORDS)
+
+
+def _blot_secrets(_: Any, __: str, event: Any) -> Any:
+    return _blot(event)
 
 
 def _to_json(event: Any, **_: Any) -> str:
-    return orjson.dumps(event, default=str).decode()
+    """Whatever is logged becomes a line: a log call that raises takes a request or a loop with it."""
+    try:
+        return orjson.dumps(event, default=str).decode()
+    except TypeError:  # a lone surrogate, an integer above 64 bits, a key that is no text
+        return json.dumps(event, default=str, skipkeys=True)
 
 
 def configure_logs(service: str, level: str = "INFO") -> Logger:

@@ -11,11 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
-from orderonce_shared.runtime.settings import ServiceSettings, read_settings
 from psycopg import sql
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 from yoyo import get_backend, read_migrations
+
+from orderonce_shared.runtime.settings import ServiceSettings, read_settings
 
 OWNERS_OF_SCHEMAS = (
     "orderonce_shared.control",

@@ -16,11 +16,18 @@ from typing import Any
 
 import uvicorn
 import uvloop
+
 from orderonce_shared.runtime.logs import Logger
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0  # an outage ends for us at most this long after it ends for the world
+MOST_DOUBLINGS = 30  # far past the longest pause; after half an hour 2**failures fits no float
 STOP_LIMIT_S = 10.0  # what a supervisor grants before it kills
+
+
+def growing_pause_s(failures: int) -> float:
+    """The pause after so many failures in a row, however many they are."""
+    return min(FIRST_PAUSE_S * 2.0 ** min(failures, MOST_DOUBLINGS), LONGEST_PAUSE_S)
 
 
 @dataclass(slots=True)
@@ -77,7 +84,7 @@ class Process:
                 self.log.warning(
                     "loop-failed", loop=name, failures=failures, exc_info=failures <= 3
                 )
-                await self.pause(min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S))
+                await self.pause(growing_pause_s(failures))
             else:
                 failures = 0
                 self.health.fine(name)

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 
 class _FileSource(PydanticBaseSettingsSource):
@@ -20,18 +25,25 @@ class _FileSource(PydanticBaseSettingsSource):
         path = os.environ.get(f"{prefix}{field_name}_FILE".upper())
         if path is None:
             return None, field_name, False
+        name = f"{prefix}{field_name}_FILE".upper()
         try:
-            return Path(path).read_text().strip(), field_name, False
+            text = Path(path).read_text().strip()
         except OSError as error:
-            name = f"{prefix}{field_name}_FILE".upper()
             raise SystemExit(f"{name}: cannot read {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SystemExit(f"{name}: {path} is not text") from None
+        return text, field_name, self.field_is_complex(field)
 
     def __call__(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for name, field in self.settings_cls.model_fields.items():
-            value, key, _ = self.get_field_value(field, name)
-            if value is not None:
-                values[key] = value
+            value, key, is_json = self.get_field_value(field, name)
+            if value is None:
+                continue
+            try:
+                values[key] = self.prepare_field_value(name, field, value, is_json)
+            except ValueError:
+                raise SettingsError(f"{name} is not the JSON that it should be") from None
         return values
 
 
@@ -66,5 +78,7 @@ def read_settings(cls: type[Settings]) -> Settings:
             f"{prefix}{'.'.join(map(str, item['loc']))}".upper() + f": {item['msg']}"
             for item in error.errors(include_input=False, include_url=False)
         ]
-        sys.stderr.write("\n".join(["settings are not valid:", *lines]) + "\n")
-        raise SystemExit(2) from None
+    except SettingsError as error:  # it names the setting, never the value
+        lines = [str(error)]
+    sys.stderr.write("\n".join(["settings are not valid:", *lines]) + "\n")
+    raise SystemExit(2)

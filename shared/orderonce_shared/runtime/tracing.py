@@ -13,9 +13,10 @@ def new_traceparent() -> str:
 
 def continue_trace(received: str | None) -> str:
     """The caller's traceparent when it is well formed, else a new one."""
-    if received and _TRACEPARENT.fullmatch(received) and received[3:35] != "0" * 32:
-        return received
-    return new_traceparent()
+    if received is None or not _TRACEPARENT.fullmatch(received):
+        return new_traceparent()
+    _, trace, parent, _ = received.split("-")
+    return received if trace.strip("0") and parent.strip("0") else new_traceparent()
 
 
 def trace_id(traceparent: str | None) -> str:

@@ -12,7 +12,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from orderonce_shared.domain.money import EXACT, add, multiply, parse_amount, render_amount
+from orderonce_shared.domain.money import (
+    EXACT,
+    MAX_BOOKED_PLACES,
+    add,
+    multiply,
+    parse_amount,
+    render_amount,
+)
 from orderonce_shared.domain.order import Instrument, OrderType, Side, TimeInForce
 from orderonce_shared.domain.venue import Fee, PlaceRequest, VenueFill, VenueOrder, VenueStatus
 from orderonce_shared.venues.evidence import VenueEvidence
@@ -244,7 +251,8 @@ def _amount(data: Any, name: str) -> Decimal:
     value = data.get(name) if isinstance(data, Mapping) else None
     negative = isinstance(value, str) and value.startswith("-") and name == "commission"
     try:
-        amount = parse_amount(value[1:] if negative and isinstance(value, str) else value)
+        text = value[1:] if negative and isinstance(value, str) else value
+        amount = parse_amount(text, MAX_BOOKED_PLACES)
     except ValueError:
         raise Unreadable(f"{name} is not an amount") from None
     return -amount if negative else amount

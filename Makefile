@@ -1,0 +1,48 @@
+# Every command of the house. `make` alone lists them. Extra flags: make up ARGS="--executors 2"
+BIN := .venv/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down status test lint lock docs model clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+install: ## set up .venv and Kafka's jars; every command below does it by itself
+	@PYTHON='$(PYTHON)' sh cli/install.sh
+
+demo: install ## see orders travel the whole way, with faults and a kill, and the proof
+	@$(BIN)/orderonce demo $(ARGS)
+
+up: install ## start the whole stack on this machine
+	@$(BIN)/orderonce up $(ARGS)
+
+down: install ## stop it; the data stays
+	@$(BIN)/orderonce down $(ARGS)
+
+status: install ## what runs where
+	@$(BIN)/orderonce status $(ARGS)
+
+test: install ## every test, on real Kafka and real Postgres
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: install ## style, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: install ## choose new versions: packages and Kafka's jars, both with hashes
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--system-certs --upgrade --group dev pyproject.toml --output-file requirements.lock
+	$(BIN)/python -m orderonce_cli.stack.kafka lock
+
+docs: install ## write the generated documents again
+	$(BIN)/python docs/generate.py
+
+model: install ## search the protocol's model exhaustively
+	$(BIN)/python -m pytest tests/model $(ARGS)
+
+clean: ## remove .venv, caches and the data folder of this checkout
+	@if [ -x $(BIN)/orderonce ]; then $(BIN)/orderonce down --wipe; fi
+	rm -rf .venv .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The `orderonce` command: the whole system on one machine, and its HTTP routes for people."""

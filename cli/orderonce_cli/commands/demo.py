@@ -1,0 +1,392 @@
+"""`orderonce demo`: the whole line on real servers, with trouble on purpose, and the proof at the end.
+
+It talks HTTP like any user: places orders of every kind, repeats some with their keys, makes the paper exchange misbehave,
+kills an executor in the middle, and then shows for each order the way from key to journal and what the books say.
+"""
+
+import os
+import signal
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Annotated, Any
+
+import httpx
+import stamina
+import typer
+
+from orderonce_cli import output
+from orderonce_cli.commands.options import DataOption, JsonOption
+from orderonce_cli.problems import Problem
+from orderonce_cli.stack import control, layout
+from orderonce_cli.stack.state import Shape, State
+
+REQUEST_LIMIT_S = 5.0
+SETTLE_LIMIT_S = (
+    60.0  # an absence takes window + step allowance + late visibility + look-ups: about 10 s
+)
+BOOK_LIMIT_S = 30.0
+LOOK_AGAIN_S = 0.2
+RETRY_LIMIT_S = 30.0
+SHAPE = Shape(apis=2, executors=2)
+UNFOLLOWED = ("rejected", "lapsed", "denied", "not_placed")
+Json = dict[str, Any]
+
+
+@dataclass
+class Intent:
+    """One order as a bot keeps it: the key and the body are there before anything is sent."""
+
+    label: str
+    body: Json
+    key: str = field(default_factory=lambda: f"demo-{uuid.uuid4()}")
+    replies: list[tuple[int, bytes]] = field(default_factory=list)
+    order: Json = field(default_factory=dict)
+
+    @property
+    def accepted(self) -> bool:
+        return bool(self.replies) and self.replies[-1][0] == 202
+
+
+@dataclass
+class Doors:
+    """Where the running stack answers."""
+
+    apis: list[str]
+    ledger: str
+    paper_control: str
+    client: httpx.Client
+
+    @classmethod
+    def of(cls, view: Json) -> "Doors":
+        headers = {"Authorization": f"Bearer {view['demo_key']}"}
+        client = httpx.Client(headers=headers, timeout=REQUEST_LIMIT_S, trust_env=False)
+        return cls(view["order_api"], view["ledger"], view["paper_control"], client)
+
+    def send(self, path: str, body: Json, key: str) -> tuple[int, bytes]:
+        """A blind retry, over all API processes in turn: the one thing that a bot has to get right."""
+        for attempt in stamina.retry_context(
+            on=(httpx.TransportError, httpx.HTTPStatusError),
+            attempts=None,
+            timeout=RETRY_LIMIT_S,
+            wait_max=1.0,
+        ):
+            with attempt:
+                url = self.apis[(attempt.num - 1) % len(self.apis)] + path
+                reply = self.client.post(url, json=body, headers={"Idempotency-Key": key})
+                if reply.status_code >= 500 or reply.status_code in (409, 429):
+                    reply.raise_for_status()
+                return reply.status_code, reply.content
+        raise AssertionError("the last attempt returns or raises")
+
+    def get(self, url: str, **params: str | int) -> Json:
+        """Reads are repeated too: a process may be on its way back."""
+        for attempt in stamina.retry_context(
+            on=(httpx.TransportError, httpx.HTTPStatusError),
+            timeout=RETRY_LIMIT_S,
+            attempts=None,
+            wait_max=1.0,
+        ):
+            with attempt:
+                reply = self.client.get(url, params=params)
+                reply.raise_for_status()
+                body: Json = reply.json()
+                return body
+        raise AssertionError("the last attempt returns or raises")
+
+
+def demo(
+    data: DataOption = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Start all, place orders, break things, show the proof, stop all."""
+    where = layout.data_folder(data)
+    with output.progress("starting the stack (2 order APIs, 2 executors)") as report:
+        started = control.up(where, SHAPE, report)
+    try:
+        result = _Show(where, started, quiet=json).run()
+    finally:
+        if not keep:
+            with output.progress("stopping the stack"):
+                control.down(where)
+    if json:
+        output.as_json(result)
+    if result["findings"]:
+        raise Problem("The demo found: " + "; ".join(result["findings"]))
+    if not json:
+        _go_on(where, started)
+
+
+class _Show:
+    """One run. Findings are what must not be; an empty list is the point of it all."""
+
+    def __init__(self, where: layout.Layout, state: State, *, quiet: bool) -> None:
+        self.where = where
+        self.view: Json = state.view
+        self.doors = Doors.of(self.view)
+        self.quiet = quiet
+        self.findings: list[str] = []
+
+    def run(self) -> Json:
+        self.say("\nPlacing orders of every kind")
+        intents = _plan(self._prices())
+        for intent in intents[:10]:
+            self.place(intent)
+        self.repeat(intents[:4])
+        self.trouble(intents[10:12])
+        self.kill_an_executor(intents[12:])
+        self.cancel([i for i in intents if i.label.startswith("resting")])
+        self.settle(intents)
+        return self.judge(intents)
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, flush=True)
+
+    def _prices(self) -> dict[str, Json]:
+        body = self.doors.get(f"{self.doors.apis[0]}/v1/instruments", account="paper-1")
+        return {row["symbol"]: row for row in body["instruments"]}
+
+    def place(self, intent: Intent) -> None:
+        status, content = self.doors.send("/v1/orders", intent.body, intent.key)
+        intent.replies.append((status, content))
+        self.say(f"  {status}  {intent.label}")
+        if status not in (202, 422):
+            self.findings.append(f"{intent.label}: {status} {content.decode()[:200]}")
+
+    def repeat(self, intents: list[Intent]) -> None:
+        self.say(
+            "\nThe same keys again, as a bot does that lost the replies: the same bytes come back"
+        )
+        for intent in intents:
+            again = self.doors.send("/v1/orders", intent.body, intent.key)
+            same = again == intent.replies[0]
+            self.say(f"  {again[0]}  {'identical' if same else 'DIFFERENT'}  {intent.label}")
+            if not same:
+                self.findings.append(f"{intent.label}: a retry got another reply")
+
+    def trouble(self, intents: list[Intent]) -> None:
+        """Two faults at the venue: one executes and never answers, one refuses for a moment."""
+        for name, intent in zip(("accept_then_timeout", "rate_limit"), intents, strict=True):
+            self.say(f"\nThe venue misbehaves: {name}")
+            symbol = intent.body["symbol"].replace("/", "")
+            match = {
+                "method": "POST",
+                "path": "/api/v3/order",
+                "account": intent.body["account"],
+                "symbol": symbol,
+            }
+            armed = self.doors.client.post(
+                f"{self.doors.paper_control}/control/faults",
+                json={"name": name, "match": match, "times": 1},
+            )
+            armed.raise_for_status()
+            self.place(intent)
+
+    def kill_an_executor(self, intents: list[Intent]) -> None:
+        self.say("\nkill -9 of an executor in the middle")
+        state = control.require_ready(self.where)
+        pid = state.children["executor-1"][0]
+        for number, intent in enumerate(intents):
+            self.place(intent)
+            if number == len(intents) // 2:
+                os.kill(pid, signal.SIGKILL)
+                self.say(f"  ---  executor-1 (pid {pid}) is dead")
+
+    def cancel(self, intents: list[Intent]) -> None:
+        self.say("\nCanceling what rests")
+        for intent in intents:
+            order_id = self._order(intent)["order_id"]
+            status, _ = self.doors.send(f"/v1/orders/{order_id}/cancel", {}, f"cancel-{intent.key}")
+            self.say(f"  {status}  {intent.label}")
+
+    def _order(self, intent: Intent) -> Json:
+        return self.doors.get(f"{self.doors.apis[0]}/v1/orders/by-key/{intent.key}")
+
+    def settle(self, intents: list[Intent]) -> None:
+        """Follows every order to its final status; unknown is shown when it is first seen."""
+        self.say("\nFollowing every order to its end")
+        waiting, deadline = list(intents), time.monotonic() + SETTLE_LIMIT_S
+        told: set[str] = set()
+        while waiting and time.monotonic() < deadline:
+            for intent in waiting:
+                intent.order = self._order(intent)
+                if intent.order["status"] == "unknown" and intent.key not in told:
+                    told.add(intent.key)
+                    self.say(
+                        f"  unknown for now: {intent.label}: {intent.order['reason']['detail']}"
+                    )
+            waiting = [intent for intent in waiting if not intent.order["final"]]
+            time.sleep(LOOK_AGAIN_S if waiting else 0)
+        counts = Counter(str(intent.order["status"]) for intent in intents)
+        self.say("  " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
+        self.findings += [f"{i.label}: still {i.order['status']}" for i in waiting]
+
+    def judge(self, intents: list[Intent]) -> Json:
+        creates = self._creates()
+        for intent in intents:
+            count = creates[intent.order["client_order_id"]]
+            unplaced = (
+                intent.order["status"] in UNFOLLOWED or intent.order["venue_order_id"] is None
+            )
+            if count > 1 or (count == 1 and unplaced) or (count == 0 and not unplaced):
+                self.findings.append(
+                    f"{intent.label}: {intent.order['status']}, {count} orders at the venue"
+                )
+        run = self._reconciled(intents)
+        rows = self._trail(intents)
+        breaks = self.doors.get(f"{self.doors.ledger}/v1/breaks", status="open")["breaks"]
+        if breaks:
+            self.findings.append(
+                f"{len(breaks)} open breaks: {sorted({b['type'] for b in breaks})}"
+            )
+        if not run["proven"]:
+            self.findings.append(
+                f"the proof is not zero everywhere, or a run failed: {run['status']}"
+            )
+        self._print(rows, run, breaks)
+        return {
+            "orders": rows,
+            "reconciliation": run,
+            "open_breaks": breaks,
+            "findings": self.findings,
+        }
+
+    def _creates(self) -> Counter[str]:
+        book = self.doors.get(f"{self.doors.paper_control}/control/orders")["orders"]
+        return Counter(row["client_order_id"] for row in book)
+
+    def _reconciled(self, intents: list[Intent]) -> Json:
+        """Runs the reconciliation until nothing is in flight: fills may still travel through Kafka."""
+        self.say("\nReconciling the ledger with the venue's own trades and balances")
+        deadline = time.monotonic() + BOOK_LIMIT_S
+        while True:
+            reply = self.doors.client.post(
+                f"{self.doors.ledger}/v1/reconciliations", json={}, timeout=60
+            )
+            reply.raise_for_status()
+            run: Json = reply.json()
+            moving = any(Decimal(row["in_flight"]) != 0 for row in run["proof"])
+            if (run["proven"] and not moving) or time.monotonic() > deadline:
+                return run
+            time.sleep(LOOK_AGAIN_S)
+
+    def _trail(self, intents: list[Intent]) -> list[Json]:
+        """key -> order id -> venue order id -> journals, from the ledger's own answer."""
+        rows = []
+        for intent in intents:
+            order = intent.order
+            fills = self.doors.get(
+                f"{self.doors.ledger}/v1/fills", order_id=order["order_id"], limit=100
+            )["fills"]
+            booked = sum((Decimal(fill["quantity"]) for fill in fills), Decimal(0))
+            if booked != Decimal(order["filled_quantity"]):
+                self.findings.append(
+                    f"{intent.label}: filled {order['filled_quantity']}, booked {booked}"
+                )
+            rows.append(
+                {
+                    "key": intent.key,
+                    "what": intent.label,
+                    "status": order["status"],
+                    "order_id": order["order_id"],
+                    "venue_order_id": order["venue_order_id"],
+                    "journals": [fill["journal"] for fill in fills],
+                }
+            )
+        return rows
+
+    def _print(self, rows: list[Json], run: Json, breaks: list[Json]) -> None:
+        if self.quiet:
+            return
+        print("\nkey -> order id -> venue order id -> journal ids")
+        for row in rows:
+            journals = " ".join(row["journals"]) or "-"
+            print(f"  {row['what']}: {row['status']}")
+            print(
+                f"    {row['key']} -> {row['order_id']} -> {row['venue_order_id'] or '-'} -> {journals}"
+            )
+        matched = sum(one["matched"] for one in run["runs"])
+        print(f"\nreconciliation {run['id']}: {matched} trades matched, {len(breaks)} open breaks")
+        print("proof = venue - ledger - explained by breaks - in flight")
+        proof = [
+            row for row in run["proof"] if row["account"] in {f"paper-{n}" for n in range(1, 5)}
+        ]
+        for row in proof:
+            print(
+                f"  {row['account']} {row['asset']:5} venue {row['venue_balance']}  ledger {row['ledger_balance']}"
+                f"  proof {row['proof']}"
+            )
+        print(
+            f"  and {len(run['proof']) - len(proof)} more, all {'zero' if run['proven'] else 'as in --json'}"
+        )
+
+
+def _plan(instruments: dict[str, Json]) -> list[Intent]:
+    """Some twenty orders of every supported kind, priced around each market's reference price."""
+
+    def near(symbol: str, percent: int) -> str:
+        row = instruments[symbol]
+        tick = Decimal(row["tick_size"])
+        price = Decimal(row["reference_price"]) * (100 + percent) / 100
+        return format((price / tick).to_integral_value() * tick, "f")
+
+    def order(
+        label: str, account: str, symbol: str, side: str, quantity: str, **more: Any
+    ) -> Intent:
+        kind = "limit" if "price" in more else "market"
+        body = {
+            "account": account,
+            "symbol": symbol,
+            "side": side,
+            "type": kind,
+            "quantity": quantity,
+            **more,
+        }
+        return Intent(label, body)
+
+    def limit(label: str, side: str, percent: int, tif: str = "gtc", **more: Any) -> Intent:
+        price = near("ETH/USDT", percent)
+        return order(
+            label, "paper-2", "ETH/USDT", side, "0.0500", price=price, time_in_force=tif, **more
+        )
+
+    tiny = "0.123456789012345678"
+    return [
+        order("market buy BTC", "paper-1", "BTC/USDT", "buy", "0.00100"),
+        order("market sell BTC", "paper-1", "BTC/USDT", "sell", "0.00050"),
+        order("market buy, 18 digits", "paper-3", "WEI/USDT", "buy", tiny),
+        limit("limit gtc that crosses", "buy", 1),
+        limit("resting limit gtc", "buy", -5),
+        limit("limit ioc, fills", "sell", -1, "ioc"),
+        limit("limit ioc, nothing to take", "buy", -5, "ioc"),
+        limit("limit fok, fills", "buy", 1, "fok"),
+        limit("resting post-only", "sell", 5, post_only=True),
+        limit("post-only that would take", "buy", 1, post_only=True),
+        order("venue executes and never answers", "paper-4", "SOL/USDT", "buy", "1.500"),
+        order("venue says 429 first", "paper-3", "SOL/USDT", "sell", "2.000"),
+        order("quantity off the step: denied", "paper-1", "BTC/USDT", "buy", "0.000015"),
+        *[
+            order(f"around the kill, {side} {n}", f"paper-{n}", "BTC/USDT", side, "0.00100")
+            for n in (1, 2, 3, 4)
+            for side in ("buy", "sell")
+        ],
+    ]
+
+
+def _go_on(where: layout.Layout, started: State) -> None:
+    """Two lines to go on by hand; ports and keys are kept between runs."""
+    api = started.view["order_api"][0]
+    body = (
+        '{"account":"paper-1","symbol":"BTC/USDT","side":"buy","type":"market","quantity":"0.001"}'
+    )
+    key_file = where.root / "demo.key"
+    print("\nGo on by hand:")
+    print("  .venv/bin/orderonce up")
+    print(
+        f'  curl -s {api}/v1/orders -H "Authorization: Bearer $(cat {key_file})"'
+        f" -H 'Idempotency-Key: {uuid.uuid4()}' -H 'Content-Type: application/json' -d '{body}'"
+    )

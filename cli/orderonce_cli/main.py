@@ -1,0 +1,44 @@
+"""The `orderonce` command: one typer application, made of one file per noun in `commands/`."""
+
+import sys
+
+import typer
+
+from orderonce_cli.commands import account, demo, key, order, recon, stack
+from orderonce_cli.problems import Exit, Problem
+
+EXIT_CODES = (
+    "Exit codes: 0 done · 1 failed or refused · 2 wrong usage · 3 nothing is running or no answer "
+    "came · 130 interrupted. Every command takes --json."
+)
+
+commands = typer.Typer(
+    name="orderonce",
+    help="Places orders on crypto exchanges exactly once, and proves it.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+commands.command()(stack.up)
+commands.command()(stack.down)
+commands.command()(stack.status)
+commands.command()(stack.logs)
+commands.command()(demo.demo)
+
+
+commands.add_typer(order.app, name="order")
+commands.add_typer(key.app, name="key")
+commands.add_typer(account.app, name="account")
+commands.add_typer(recon.app, name="recon")
+commands.add_typer(recon.breaks_app, name="breaks")
+
+
+def app() -> None:
+    """Run the command line; a Problem becomes its sentence and its exit code."""
+    try:
+        commands()
+    except Problem as problem:
+        print(f"orderonce: {problem.sentence}", file=sys.stderr)
+        sys.exit(problem.code)
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)

@@ -1,0 +1,175 @@
+"""The claim's statements: inserts that own, locks on what is known already, the consumer's position."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from orderonce_shared.contracts.commands import CancelCommand, PlaceCommand
+from orderonce_shared.domain.identity import client_order_id
+from orderonce_shared.domain.lifecycle import State
+from orderonce_shared.domain.reasons import REASON_TEXT, EndingCode
+from orderonce_shared.runtime.database import Connection
+
+from orderonce_executor.core import Placement
+from orderonce_executor.store import PgStore, Q, RacedError, Row, TimelineError, placement
+
+if TYPE_CHECKING:
+    from orderonce_executor.claim import Asked
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCommand:
+    order_id: UUID
+    payload_hash: str
+
+
+class ClaimStore(PgStore):
+    """PgStore with what only the claim needs. All methods run inside the caller's transaction."""
+
+    async def claim_places(
+        self, connection: Connection, asked: "Sequence[Asked]"
+    ) -> list[Placement]:
+        pairs = [(a, a.command) for a in asked if isinstance(a.command, PlaceCommand)]
+        found = await connection.fetch(
+            Q["claim_places"],
+            [c.order_id for _, c in pairs],
+            [c.client for _, c in pairs],
+            [c.key for _, c in pairs],
+            [c.account for _, c in pairs],
+            [c.venue for _, c in pairs],
+            [c.symbol for _, c in pairs],
+            [client_order_id(c.client, c.key) for _, c in pairs],
+            [c.side.value for _, c in pairs],
+            [c.type.value for _, c in pairs],
+            [c.quantity for _, c in pairs],
+            [c.price for _, c in pairs],
+            [c.time_in_force.value for _, c in pairs],
+            [c.post_only for _, c in pairs],
+            [c.expires_at for _, c in pairs],
+            [a.payload_hash for a, _ in pairs],
+            [c.key_id for _, c in pairs],
+            [c.accept_seq for _, c in pairs],
+            [c.seq for _, c in pairs],
+            [a.traceparent for a, _ in pairs],
+            [c.timeline for _, c in pairs],
+            self.timeline,
+            self.owner,
+        )
+        return [placement(row) for row in found]
+
+    async def claim_commands(
+        self, connection: Connection, asked: "Sequence[Asked]"
+    ) -> set[tuple[str, str]]:
+        """The (client, key) of the cancels that are ours."""
+        found = await connection.fetch(
+            Q["claim_commands"],
+            [a.command.client for a in asked],
+            [a.command.key for a in asked],
+            [a.command.order_id for a in asked],
+            [a.command.account for a in asked],
+            [a.command.venue for a in asked],
+            [a.payload_hash for a in asked],
+            [a.command.key_id for a in asked],
+            [a.command.accept_seq for a in asked],
+            [a.command.seq for a in asked],
+            [a.command.timeline for a in asked],
+            [a.traceparent for a in asked],
+            self.timeline,
+        )
+        return {(row["client"], row["key"]) for row in found}
+
+    async def claim_cancel_first(self, connection: Connection, one: "Asked") -> Placement:
+        command = one.command
+        assert isinstance(command, CancelCommand)
+        found = await connection.fetch(
+            Q["claim_cancels_first"],
+            [command.order_id],
+            [command.client],
+            [command.place_key],
+            [command.account],
+            [command.venue],
+            [command.symbol],
+            [client_order_id(command.client, command.place_key)],
+            [one.traceparent],
+            self.timeline,
+            EndingCode.CANCELED_BY_CLIENT.value,
+            REASON_TEXT[EndingCode.CANCELED_BY_CLIENT],
+            self.owner,
+        )
+        if not found:
+            raise RacedError("the place of this cancel is being claimed")
+        return placement(found[0])
+
+    async def present_placements(
+        self, connection: Connection, ids: Sequence[UUID], names: Sequence[tuple[str, str]]
+    ) -> list[Placement]:
+        found = await connection.fetch(
+            Q["present_placements"], list(ids), [c for c, _ in names], [k for _, k in names]
+        )
+        return [placement(row) for row in found]
+
+    async def rows_of_cancels(
+        self, connection: Connection, cancels: "Sequence[Asked]"
+    ) -> list[Placement]:
+        commands = [a.command for a in cancels if isinstance(a.command, CancelCommand)]
+        return await self.present_placements(
+            connection,
+            [c.order_id for c in commands],
+            [(c.client, c.place_key) for c in commands],
+        )
+
+    async def present_commands(
+        self, connection: Connection, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], StoredCommand]:
+        found: Sequence[Row] = await connection.fetch(
+            Q["present_commands"], [c for c, _ in names], [k for _, k in names]
+        )
+        return {
+            (row["client"], row["key"]): StoredCommand(row["order_id"], row["payload_hash"])
+            for row in found
+        }
+
+    async def learn_terms(self, connection: Connection, row: Placement, one: "Asked") -> Placement:
+        """The place's terms for a row that its cancel made: it stays CANCELED."""
+        c = one.command
+        assert isinstance(c, PlaceCommand)
+        assert row.state is State.CANCELED
+        found = await connection.fetchrow(
+            Q["learn_terms"],
+            row.order_id,
+            c.side.value,
+            c.type.value,
+            c.quantity,
+            c.price,
+            c.time_in_force.value,
+            c.post_only,
+            c.expires_at,
+            one.payload_hash,
+            c.key_id,
+            c.accept_seq,
+            c.seq,
+            c.timeline,
+        )
+        if found is None:
+            raise TimelineError("the database is on another history than this row")
+        return placement(found)
+
+    async def save_positions(
+        self, connection: Connection, positions: Mapping[tuple[str, int], int]
+    ) -> None:
+        await connection.execute(
+            Q["save_positions"],
+            [topic for topic, _ in positions],
+            [partition for _, partition in positions],
+            list(positions.values()),
+            self.timeline,
+        )
+
+    async def require_timeline(self, connection: Connection) -> None:
+        """Nothing is claimed on another history (R13)."""
+        present = await connection.fetchval(Q["timeline"])
+        if present != self.timeline:
+            raise TimelineError(
+                f"the database is on history {present}, these rows on {self.timeline}"
+            )

@@ -1,0 +1,169 @@
+"""The Kafka door: batches of bytes from `orders.commands` -> claim (TX) -> offsets -> lanes.
+
+An undecodable record goes to `orders.dlq` with its original bytes, through the outbox of the claim's own transaction.
+A schema that this build does not know parks its partition, loudly: a rolling upgrade must not discard good orders.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from aiokafka import ConsumerRecord
+from orderonce_shared.contracts.commands import Command, UnknownSchemaError, decode_command
+from orderonce_shared.contracts.topics import DLQ, header
+from orderonce_shared.contracts.wire import render_time
+from orderonce_shared.runtime.clock import Clock
+from orderonce_shared.runtime.failpoints import Failpoints
+from orderonce_shared.runtime.kafka import Batch, Parked
+from orderonce_shared.runtime.process import Process
+from orderonce_shared.runtime.tracing import continue_trace
+
+from orderonce_executor.claim import Asked, Claim, claim
+from orderonce_executor.claim_store import ClaimStore
+from orderonce_executor.metrics import Metrics
+from orderonce_executor.ports import Letter, Posted
+from orderonce_executor.store import RacedError
+
+RACE_TRIES = 5
+ERROR_CHARACTERS = 300
+MAX_VALUE_BYTES = 64 * 1024  # a command is below 2 KiB; more is not one
+
+Place = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Read:
+    """A batch after decoding."""
+
+    asked: list[Asked] = field(default_factory=list)
+    dead: list[Letter] = field(default_factory=list)
+    parked: dict[Place, int] = field(default_factory=dict)
+    positions: dict[Place, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Consumer:
+    """`handle` claims a batch; `deliver` feeds the lanes once its offsets are committed."""
+
+    store: ClaimStore
+    process: Process
+    clock: Clock
+    metrics: Metrics
+    failpoints: Failpoints
+    on_posted: Callable[[Sequence[Posted]], None]
+    on_claim: Callable[[Claim], None]
+    waiting: list[Claim] = field(default_factory=list)
+
+    async def handle(self, records: Batch) -> Parked | None:
+        read = self._read(records)
+        result = await self._claim(read)
+        await self.failpoints.hit("claim_after_commit")
+        self.on_posted(result.posted)
+        self._tell(read, result, len(records))
+        self.waiting.append(result)
+        return read.parked
+
+    async def deliver(self) -> None:
+        """Runs after the offsets. A process that dies before this leaves CLAIMED rows, which another takes up."""
+        await self.failpoints.hit("after_offsets")
+        results, self.waiting = self.waiting, []
+        for result in results:
+            self.on_claim(result)
+
+    async def _claim(self, read: Read) -> Claim:
+        for attempt in range(RACE_TRIES):
+            try:
+                async with self.store.transaction() as connection:
+                    await self.store.require_timeline(connection)
+                    result = await claim(self.store, connection, read.asked, self.clock)
+                    result.posted += await self.store.post(connection, read.dead)
+                    await self.store.save_positions(connection, read.positions)
+                    await self.failpoints.hit("claim_before_commit")
+                return result
+            except RacedError:
+                if attempt == RACE_TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _read(self, records: Sequence[ConsumerRecord]) -> Read:
+        read = Read()
+        for record in records:
+            place = (record.topic, record.partition)
+            if place in read.parked:
+                continue
+            try:
+                command = self._decode(record)
+            except UnknownSchemaError as error:
+                read.parked[place] = record.offset
+                read.positions[place] = record.offset
+                self._park(record, str(error))
+                continue
+            except ValueError as error:
+                self.metrics.dead_letters.inc()
+                self.process.log.error(
+                    "command-undecodable",
+                    order_id=header(record.headers, "order_id"),
+                    partition=record.partition,
+                    offset=record.offset,
+                    error=type(error).__name__,
+                )
+                read.dead.append(self._dead_letter(record, str(error)))
+            else:
+                trace = continue_trace(header(record.headers, "traceparent"))
+                refuse = partial(self._dead_letter, record)
+                read.asked.append(Asked(command, command.payload_hash(), trace, refuse))
+            read.positions[place] = record.offset + 1
+        return read
+
+    def _decode(self, record: ConsumerRecord) -> Command:
+        if record.value is None or len(record.value) > MAX_VALUE_BYTES:
+            raise ValueError("no value, or one too large for a command")
+        return decode_command(header(record.headers, "schema"), record.value)
+
+    def _park(self, record: ConsumerRecord, error: str) -> None:
+        part = f"partition {record.topic}/{record.partition}"
+        self.process.health.trouble(part, f"parked at offset {record.offset}: {error}")
+        self.metrics.parked.inc()
+        self.process.log.error(
+            "partition-parked",
+            partition=record.partition,
+            offset=record.offset,
+            error=error,
+            todo="start an executor that knows this schema",
+        )
+
+    def _dead_letter(self, record: ConsumerRecord, error: str) -> Letter:
+        """Original key, bytes and headers, and where they came from."""
+        key = record.key or b""
+        text = key.decode("utf-8", "replace")
+        headers = list(record.headers)
+        if text.encode() != key:
+            headers.append(("dlq_original_key", key))
+        headers += [
+            ("dlq_topic", record.topic.encode()),
+            ("dlq_partition", str(record.partition).encode()),
+            ("dlq_offset", str(record.offset).encode()),
+            ("dlq_error", error[:ERROR_CHARACTERS].encode("utf-8", "replace")),
+            ("dlq_first_seen", render_time(self.clock.now()).encode()),
+        ]
+        return Letter(DLQ, text, record.value or b"", headers)
+
+    def _tell(self, read: Read, result: Claim, count: int) -> None:
+        for one, trouble in result.alarms:
+            self.metrics.alarms.inc()
+            self.metrics.dead_letters.inc()
+            self.process.log.error(
+                "command-refused",
+                order_id=str(one.command.order_id),
+                client=one.command.client,
+                why=trouble,
+                alarm=True,
+            )
+        for topic, partition in read.positions.keys() - read.parked.keys():
+            self.process.health.fine(f"partition {topic}/{partition}")
+        self.metrics.batch.observe(count)
+        self.metrics.claims.inc(len(result.claimed))
+        self.metrics.repeats.inc(result.repeats)
+        now = self.clock.now()
+        for one in read.asked:
+            self.metrics.lag.observe(max(0.0, (now - one.command.accepted_at).total_seconds()))

@@ -1,0 +1,514 @@
+"""The executor's rows in Postgres: one typed function per query of queries.sql, and the transactions made of them."""
+
+import base64
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import asyncpg
+import orjson
+from orderonce_shared.domain.lifecycle import State
+from orderonce_shared.domain.order import Instrument, OrderTerms, OrderType, Side, TimeInForce
+from orderonce_shared.domain.venue import Fee, VenueFill
+from orderonce_shared.runtime.database import Connection, Pool
+from orderonce_shared.runtime.queries import load_queries
+
+from orderonce_executor.core import MAX_REFUSALS, Bar, Placement, with_fees
+from orderonce_executor.events import event_letter, fill_letter
+from orderonce_executor.ports import (
+    CasResult,
+    Change,
+    Due,
+    Letter,
+    Posted,
+    Recorded,
+    SendLimits,
+    Words,
+)
+from orderonce_executor.words import (
+    bytes_left,
+    fees_from_json,
+    fees_to_json,
+    verdict_from_json,
+    verdict_name,
+    verdict_to_json,
+)
+
+Q = load_queries(Path(__file__).parent / "queries.sql")
+
+# What a lost or busy database raises; the caller's loop tries again.
+DATABASE_TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)  # one row's own fault
+DEADLOCK_TRIES = 3
+
+Row = Any
+
+
+class TimelineError(RuntimeError):
+    """The database is on another history than these rows: a fail-over or a restore (R13)."""
+
+
+class RacedError(RuntimeError):
+    """Another process claimed the same keys at the same moment: the batch is read again."""
+
+
+class PgStore:
+    """Rows of one process. `owner` is who it is now: a new one each time its lock was lost."""
+
+    def __init__(self, pool: Pool, owner: UUID, timeline: str) -> None:
+        self.pool = pool
+        self.owner = owner
+        self.timeline = timeline
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with self.pool.acquire() as connection, connection.transaction():
+            yield cast(Connection, connection)  # the pool's proxy offers the same
+
+    # ---- R6
+
+    async def record(self, changes: Sequence[Change]) -> Recorded:
+        """One transaction; dies before the commit: nothing is stored and the venue is asked again (R7); in it: the same;
+        after: the letters wait in the outbox."""
+        if not changes:
+            return Recorded([])
+        for attempt in range(DEADLOCK_TRIES):
+            try:
+                async with self.transaction() as connection:
+                    return await self.record_in(connection, changes)
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+                if attempt == DEADLOCK_TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def record_in(self, connection: Connection, changes: Sequence[Change]) -> Recorded:
+        fresh = await _insert_fills(connection, changes)
+        rows: list[Placement | None] = []
+        afters: list[Placement] = []
+        recount = [
+            c.before.order_id
+            for c, fills in zip(changes, fresh, strict=True)
+            if len(fills) < len(c.fills)
+        ]
+        recounted = await self._fees_of(connection, recount)
+        for change, fills in zip(changes, fresh, strict=True):
+            fees = tuple(fee for fill in fills for fee in fill.fees)
+            after = with_fees(change.after, fees) if fees else change.after
+            total = recounted.get(change.before.order_id)
+            if total is not None and total != after.fees:
+                after = replace(after, fees=total)
+            afters.append(after)
+        writes = [i for i, c in enumerate(changes) if afters[i] is not c.before]
+        hits = await self._save(connection, [changes[i].before for i in writes], afters, writes)
+        for i, change in enumerate(changes):
+            rows.append(hits.get(i) if afters[i] is not change.before else change.before)
+        await _keep_words(connection, changes, rows)
+        letters = [
+            fill_letter(change.after, fill)
+            for change, fills in zip(changes, fresh, strict=True)
+            for fill in fills
+        ]
+        letters += [event_letter(hits[i]) for i in sorted(hits)]
+        return Recorded(rows, await self.post(connection, letters))
+
+    async def _fees_of(
+        self, connection: Connection, order_ids: list[UUID]
+    ) -> dict[UUID, tuple[Fee, ...]]:
+        """Fee totals from the recorded fills: for orders some of whose fills were recorded before."""
+        if not order_ids:
+            return {}
+        found = await connection.fetch(Q["load"], order_ids)
+        return {row["order_id"]: fees_from_json(row["fees_now"]) for row in found}
+
+    async def _save(
+        self,
+        connection: Connection,
+        befores: list[Placement],
+        afters: list[Placement],
+        writes: list[int],
+    ) -> dict[int, Placement]:
+        if not writes:
+            return {}
+        new = [afters[i] for i in writes]
+        found = await connection.fetch(
+            Q["save"],
+            [p.order_id for p in befores],
+            [p.version for p in befores],
+            [p.state.value for p in new],
+            [p.cancel_requested for p in new],
+            [p.venue_order_id for p in new],
+            [p.filled_quantity for p in new],
+            [p.filled_cost for p in new],
+            [orjson.dumps(fees_to_json(p.fees)).decode() for p in new],
+            [p.reason_code for p in new],
+            [p.reason_detail for p in new],
+            [p.refusals for p in new],
+            [p.last_refusal for p in new],
+            [p.next_at for p in new],
+            [p.settled for p in new],
+            self.timeline,
+        )
+        by_id = {row["order_id"]: row for row in found}
+        hits: dict[int, Placement] = {}
+        for i in writes:
+            row = by_id.get(afters[i].order_id)
+            if row is not None:
+                hits[i] = _versioned(afters[i], row["version"], row["updated_at"])
+        return hits
+
+    async def post(self, connection: Connection, letters: Sequence[Letter]) -> list[Posted]:
+        if not letters:
+            return []
+        found = await connection.fetch(
+            Q["post"],
+            self.owner,
+            [x.topic for x in letters],
+            [x.key for x in letters],
+            [x.value for x in letters],
+            [_headers_to_text(x) for x in letters],
+        )
+        ids = sorted(row["id"] for row in found)
+        assert len(ids) == len(letters)
+        return [Posted(id, letter) for id, letter in zip(ids, letters, strict=True)]
+
+    # ---- R4
+
+    async def cas_sending(self, asked: Sequence[Placement], limits: SendLimits) -> CasResult:
+        """One autocommitted statement. Dies before it: the rows are CLAIMED and another sends them; after it: they are
+        SENDING with stamp and window stored, and R7 asks the venue about them."""
+        by_id = {p.order_id: p for p in asked}
+        assert len(by_id) == len(asked), "one row is asked for once"
+        found = await self.pool.fetch(
+            Q["cas_sending"],
+            list(by_id),
+            [p.version for p in asked],
+            sorted({p.account for p in asked}),
+            sorted({p.key_id for p in asked if p.key_id is not None}),
+            list(limits.smallest_ms),
+            list(limits.smallest_ms.values()),
+            limits.window_ms,
+            self.timeline,
+            MAX_REFUSALS,
+            self.owner,
+        )
+        return _cas_result(by_id, found)
+
+    # ---- what is due
+
+    async def load(self, order_ids: Sequence[UUID]) -> list[Placement]:
+        rows = await self.pool.fetch(Q["load"], list(order_ids))
+        return [_with_fees_now(row) for row in rows]
+
+    async def due(self, what: Due) -> list[Placement]:
+        rows = await self.pool.fetch(
+            Q["due"], self.owner, [s.value for s in what.states], list(what.held), what.limit
+        )
+        return [placement(row) for row in rows]
+
+    async def lost_senders(
+        self, older_than_s: float, held: Sequence[UUID], limit: int
+    ) -> list[Placement]:
+        rows = await self.pool.fetch(
+            Q["lost_senders"], self.owner, timedelta(seconds=older_than_s), list(held), limit
+        )
+        return [placement(row) for row in rows]
+
+    async def marked(self, limit: int) -> list[Placement]:
+        return [placement(row) for row in await self.pool.fetch(Q["marked"], self.owner, limit)]
+
+    async def overdue(self, limit: int) -> list[Placement]:
+        return [placement(row) for row in await self.pool.fetch(Q["overdue"], self.owner, limit)]
+
+    async def waiting_words(self, limit: int) -> list[tuple[UUID, Words]]:
+        rows = await self.pool.fetch(Q["waiting_words"], self.owner, limit)
+        return [
+            (
+                row["order_id"],
+                Words(row["attempt"], verdict_from_json(row["verdict"], row["word"])),
+            )
+            for row in rows
+        ]
+
+    async def words_applied(self, order_id: UUID, attempt: int) -> None:
+        await self.pool.execute(Q["words_applied"], order_id, attempt)
+
+    async def recorded_fills(self, order_id: UUID) -> tuple[int, Decimal]:
+        row = await self.pool.fetchrow(Q["fills_of_order"], order_id)
+        assert row is not None
+        return row["count"], row["quantity"]
+
+    async def postpone(self, order_ids: Sequence[UUID], pauses_s: Sequence[float]) -> None:
+        if order_ids:
+            await self.pool.execute(Q["postpone"], list(order_ids), list(pauses_s))
+
+    # ---- outbox
+
+    async def posted(self, ids: Sequence[int]) -> None:
+        await self.pool.execute(Q["posted"], list(ids))
+
+    async def sweep_outbox(self, held: Sequence[int], limit: int) -> list[Posted]:
+        rows = await self.pool.fetch(Q["sweep_outbox"], self.owner, list(held), limit)
+        return [_posted(row) for row in rows]
+
+    # ---- owners
+
+    async def dead_processes(self) -> list[UUID]:
+        rows = await self.pool.fetch(Q["dead_processes"])
+        return [row["process_id"] for row in rows if row["process_id"] != self.owner]
+
+    async def adopt(self, dead: Sequence[UUID], limit: int) -> list[Placement]:
+        rows = await self.pool.fetch(Q["adopt"], self.owner, list(dead), limit)
+        return [placement(row) for row in rows]
+
+    async def adopt_outbox(self, dead: Sequence[UUID], limit: int) -> list[Posted]:
+        rows = await self.pool.fetch(Q["adopt_outbox"], self.owner, list(dead), limit)
+        return [_posted(row) for row in rows]
+
+    async def forget_processes(self, dead: Sequence[UUID]) -> None:
+        await self.pool.execute(Q["forget_processes"], list(dead))
+
+    # ---- markets and clocks
+
+    async def present_timeline(self) -> str:
+        return str(await self.pool.fetchval(Q["timeline"]))
+
+    async def accounts(self, names: Sequence[str]) -> list[Row]:
+        return list(await self.pool.fetch(Q["accounts"], list(names)))
+
+    async def database_clock_ms(self) -> int:
+        return int(await self.pool.fetchval(Q["database_clock"]))
+
+    async def save_clock(self, account: str, venue: str, offset_ms: int, uncertain_ms: int) -> None:
+        await self.pool.execute(Q["save_clock"], account, venue, offset_ms, uncertain_ms)
+
+    async def save_instruments(self, venue: str, rows: Sequence[Instrument]) -> None:
+        await self.pool.execute(
+            Q["save_instruments"],
+            venue,
+            [i.symbol for i in rows],
+            [i.base for i in rows],
+            [i.quote for i in rows],
+            [i.tick_size for i in rows],
+            [i.step_size for i in rows],
+            [i.min_quantity for i in rows],
+            [i.max_quantity for i in rows],
+            [i.min_notional for i in rows],
+        )
+
+    async def save_reference_prices(self, venue: str, prices: dict[str, Decimal]) -> None:
+        await self.pool.execute(
+            Q["save_reference_prices"], venue, list(prices), list(prices.values())
+        )
+
+    async def counts(self) -> Row:
+        return await self.pool.fetchrow(Q["counts"], self.owner)
+
+
+async def remember_timeline(pool: Pool) -> tuple[str, str]:
+    """(the history that our rows belong to, the present one)."""
+    ours = str(await pool.fetchval(Q["remember_timeline"]))
+    return ours, str(await pool.fetchval(Q["timeline"]))
+
+
+async def begin_process(connection: Connection, process_id: UUID, host: str, pid: int) -> None:
+    """Makes this process alive for as long as `connection` lives. Raises RacedError if the lock is taken."""
+    async with connection.transaction():
+        lock_id = await connection.fetchval(Q["begin_process"], process_id, host, pid)
+        if not await connection.fetchval(Q["hold_lock"], lock_id):
+            raise RacedError("the lock of a new process is held already")
+
+
+async def heartbeat(connection: Connection, limit_s: float) -> None:
+    await connection.fetchval(Q["database_clock"], timeout=limit_s)
+
+
+async def end_backend(pool: Pool, backend_pid: int) -> None:
+    """Ends our former session at the server, should it live on there behind a broken connection."""
+    await pool.fetchval(Q["end_backend"], backend_pid)
+
+
+async def open_session(url: str) -> Connection:
+    """A connection of our own, outside the pool: a pool would release the session's locks."""
+    settings = {"application_name": "orderonce-executor-lock"}
+    return await asyncpg.connect(url, timeout=10.0, server_settings=settings)
+
+
+def placement(row: Row) -> Placement:
+    """One row as the noun. The same for every query that returns whole rows."""
+    return Placement(
+        order_id=row["order_id"],
+        client=row["client"],
+        key=row["key"],
+        account=row["account"],
+        venue=row["venue"],
+        symbol=row["symbol"],
+        client_order_id=row["client_order_id"],
+        terms=_terms(row),
+        expires_at=row["expires_at"],
+        traceparent=row["traceparent"],
+        timeline=row["timeline"],
+        version=row["version"],
+        state=State(row["state"]),
+        attempt=row["attempt"],
+        signed_at_ms=row["signed_at_ms"],
+        window_ms=row["window_ms"],
+        sent_at=row["sent_at"],
+        cancel_requested=row["cancel_requested"],
+        venue_order_id=row["venue_order_id"],
+        filled_quantity=row["filled_quantity"],
+        filled_cost=row["filled_cost"],
+        fees=fees_from_json(row["fees"]),
+        reason_code=row["reason_code"],
+        reason_detail=row["reason_detail"],
+        refusals=row["refusals"],
+        last_refusal=row["last_refusal"],
+        owner=row["owner"],
+        next_at=row["next_at"],
+        settled=row["settled"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        key_id=row["key_id"],
+        payload_hash=row["payload_hash"],
+    )
+
+
+def _terms(row: Row) -> OrderTerms | None:
+    if row["side"] is None:
+        return None
+    return OrderTerms(
+        row["account"],
+        row["symbol"],
+        Side(row["side"]),
+        OrderType(row["type"]),
+        row["quantity"],
+        row["price"],
+        TimeInForce(row["time_in_force"]),
+        row["post_only"],
+    )
+
+
+def _with_fees_now(row: Row) -> Placement:
+    return replace(placement(row), fees=fees_from_json(row["fees_now"]))
+
+
+def _versioned(p: Placement, version: int, updated_at: datetime) -> Placement:
+    return replace(p, version=version, updated_at=updated_at)
+
+
+def _cas_result(by_id: dict[UUID, Placement], found: Sequence[Row]) -> CasResult:
+    result = CasResult()
+    for row in found:
+        p = by_id.pop(row["order_id"])
+        outcome = row["outcome"]
+        if outcome == "send" and row["attempt"] is not None:
+            result.sent.append(
+                replace(
+                    p,
+                    state=State.SENDING,
+                    attempt=row["attempt"],
+                    version=row["version"],
+                    signed_at_ms=row["signed_at_ms"],
+                    window_ms=row["window_ms"],
+                    sent_at=row["sent_at"],
+                    updated_at=row["sent_at"],
+                )
+            )
+        elif outcome == "waiting":
+            result.waiting.append(p)
+        elif outcome in ("send", "stale"):
+            result.stale.append(p)
+        else:
+            result.barred.append((p, Bar(outcome)))
+    result.stale.extend(by_id.values())
+    return result
+
+
+async def _insert_fills(connection: Connection, changes: Sequence[Change]) -> list[list[VenueFill]]:
+    """The new fills of each change, in its order."""
+    pairs = [(change.before, fill) for change in changes for fill in change.fills]
+    if not pairs:
+        return [[] for _ in changes]
+    found = await connection.fetch(
+        Q["insert_fills"],
+        [p.venue for p, _ in pairs],
+        [p.account for p, _ in pairs],
+        [f.symbol for _, f in pairs],
+        [f.trade_id for _, f in pairs],
+        [f.venue_order_id for _, f in pairs],
+        [f.side.value for _, f in pairs],
+        [p.order_id for p, _ in pairs],
+        [f.quantity for _, f in pairs],
+        [f.price for _, f in pairs],
+        [f.cost for _, f in pairs],
+        [orjson.dumps(fees_to_json(f.fees)).decode() for _, f in pairs],
+        [f.liquidity for _, f in pairs],
+        [f.traded_at for _, f in pairs],
+        [orjson.dumps(f.raw, default=str).decode() for _, f in pairs],
+    )
+    new = {(r["order_id"], r["trade_id"], r["venue_order_id"], r["side"]) for r in found}
+    fresh: list[list[VenueFill]] = []
+    for change in changes:
+        mine: list[VenueFill] = []
+        for fill in change.fills:
+            name = (
+                change.before.order_id,
+                fill.trade_id,
+                fill.venue_order_id,
+                fill.side.value,
+            )
+            if name in new:
+                new.discard(name)
+                mine.append(fill)
+        fresh.append(mine)
+    return fresh
+
+
+async def _keep_words(
+    connection: Connection, changes: Sequence[Change], rows: Sequence[Placement | None]
+) -> None:
+    spoken = [(c, c.words, row) for c, row in zip(changes, rows, strict=True) if c.words]
+    if spoken:
+        await connection.execute(
+            Q["keep_words"],
+            [c.before.order_id for c, _, _ in spoken],
+            [w.attempt for _, w, _ in spoken],
+            [bytes_left(w.verdict) for _, w, _ in spoken],
+            [verdict_name(w.verdict) for _, w, _ in spoken],
+            [_dump(verdict_to_json(w.verdict)) for _, w, _ in spoken],
+            [row is not None for _, _, row in spoken],
+        )
+    for change in changes:
+        if change.absence is not None:
+            await connection.execute(
+                Q["keep_absence"],
+                change.before.order_id,
+                change.before.attempt,
+                _dump(change.absence),
+            )
+
+
+def _dump(value: Any) -> str:
+    return orjson.dumps(value, default=str).decode()
+
+
+def _headers_to_text(letter: Letter) -> str:
+    """JSON pairs of text; what is not text (headers of a stranger's record) as base64 with a mark."""
+    try:
+        return _dump([(name, value.decode()) for name, value in letter.headers])
+    except UnicodeDecodeError:
+        return _dump(
+            [(name, base64.b64encode(value).decode(), "base64") for name, value in letter.headers]
+        )
+
+
+def _posted(row: Row) -> Posted:
+    headers = [
+        (name, base64.b64decode(value) if coded else value.encode())
+        for name, value, *coded in row["headers"]
+    ]
+    return Posted(row["id"], Letter(row["topic"], row["key"], row["value"], headers))

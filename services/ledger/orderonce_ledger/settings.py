@@ -1,0 +1,34 @@
+"""LEDGER_*: read once, by main.py. Every setting may be given as LEDGER_X_FILE, the path of a file
+with its value."""
+
+from pathlib import Path
+
+from orderonce_shared.runtime.settings import ServiceSettings
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+
+class LedgerSettings(ServiceSettings):
+    """Times are seconds or, where the name says so, milliseconds."""
+
+    model_config = SettingsConfigDict(env_prefix="LEDGER_", frozen=True, hide_input_in_errors=True)
+
+    database_url: SecretStr
+    kafka_bootstrap: str
+    host: str = "127.0.0.1"
+    port: int = 8082
+    admin_port: int = 8084
+    pepper: SecretStr
+    credentials: Path = Field(description="JSON file (0600) with keys that can only read")
+    venue_urls: dict[str, str] = Field(default_factory=dict, description="venue -> base URL")
+    venue_timeout_ms: int = Field(default=5000, gt=0)
+    topic_prefix: str = ""
+    reconcile_every_s: float = Field(default=30.0, gt=0)
+    full_every_s: float = Field(default=3600.0, gt=0)
+    grace_ms: int = Field(
+        default=5000, ge=0, description="how long a trade may be known to one side only"
+    )
+    quiet_tries: int = Field(default=5, ge=1, description="readings of a balance per run")
+    pool_size: int = Field(default=8, ge=4)
+    log_level: str = "INFO"
+    failpoints: str = ""

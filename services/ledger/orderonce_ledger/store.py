@@ -1,0 +1,442 @@
+"""One typed function per query that books, opens or reconciles; `reads.py` has those that only
+show. Decides nothing.
+
+`Books` is one transaction: what it adds becomes visible together, or never was.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from orderonce_shared.domain.money import render_amount
+from orderonce_shared.domain.order import Side
+from orderonce_shared.domain.venue import Fee, VenueFill
+from orderonce_shared.runtime.database import Pool
+from orderonce_shared.runtime.queries import load_queries
+
+from orderonce_ledger.breaks import LedgerTrade, ProofLine
+from orderonce_ledger.core import CLASSES, Amounts, Journal, Ours, Trade
+
+# A writer asks for ids on a second connection of the pool (of 4 at least): with as many writers as
+# connections each would wait for another's for ever.
+WRITERS = 3
+QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
+
+Row = Mapping[str, Any]
+# Postgres (or its driver) will never take these rows, however often they are sent.
+Refused = asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, UnicodeEncodeError
+# The database is not there, or not well: the same question may be asked again.
+DATABASE_TROUBLE = asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One word about a trade, for `venue_record`. `payload` is JSON text."""
+
+    account: str
+    key: str
+    digest: bytes
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of an account's chain; whoever got it in a transaction holds its lock."""
+
+    account: str
+    shard: int
+    venue: str
+    seq: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An account as the order API admitted it. `shard` is None until its books are open."""
+
+    account: str
+    venue: str
+    venue_uid: str
+    shard: int | None
+    opened_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where the books of a symbol begin, and where its statement is read next."""
+
+    symbol: str
+    opening: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBreak:
+    break_id: UUID
+    type: str
+    key: str
+    symbol: str | None
+    effect: Amounts
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BreakRow:
+    """What is written of a break that is seen now; `break_id` counts only if it is a new one."""
+
+    break_id: UUID
+    type: str
+    key: str
+    symbol: str | None
+    effect: Amounts
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run of one account. `statement_at`: the venue's clock; None when it failed."""
+
+    run_id: UUID
+    account: str
+    status: str
+    reason: str | None
+    full: bool
+    asked_by: str
+    started_at: datetime
+    statement_at: datetime | None = None
+    venue_trades: int = 0
+    ledger_trades: int = 0
+    matched: int = 0
+    breaks: int = 0
+
+
+class Directory:
+    """Ids of accounts, kept in memory: the rows never change. Made outside of the booking
+    transaction, so that an id in memory is always in the database too."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._known: dict[tuple[str, str], tuple[int, int]] = {}
+
+    async def ids(
+        self, wanted: Iterable[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[int, int]]:
+        """(path, asset code) -> (account id, asset id), made where missing."""
+        missing = sorted({pair for pair in wanted if pair not in self._known})
+        if missing:
+            paths, codes = [pair[0] for pair in missing], [pair[1] for pair in missing]
+            classes = [CLASSES[path.partition(":")[0]] for path in paths]
+            await self._pool.execute(QUERIES["add_assets"], codes)
+            await self._pool.execute(QUERIES["add_accounts"], paths, codes, classes)
+            for row in await self._pool.fetch(QUERIES["account_ids"], paths, codes):
+                self._known[row["path"], row["code"]] = (row["account_id"], row["asset_id"])
+        return self._known
+
+
+class Books:
+    """One transaction on the books."""
+
+    def __init__(self, connection: Any, directory: Directory) -> None:
+        self._connection = connection
+        self._directory = directory
+
+    async def add_records(
+        self, origin: str, evidence: Sequence[Evidence]
+    ) -> dict[tuple[str, bytes], int]:
+        """(key, hash) -> record id of those not heard before."""
+        rows = await self._connection.fetch(
+            QUERIES["add_records"],
+            origin,
+            [one.account for one in evidence],
+            [one.key for one in evidence],
+            [one.digest for one in evidence],
+            [one.payload for one in evidence],
+        )
+        return {(row["natural_key"], row["payload_hash"]): row["record_id"] for row in rows}
+
+    async def lock_heads(self, accounts: Iterable[str]) -> dict[str, Head]:
+        """The heads of those accounts whose books are open; the locks last as long as the
+        transaction."""
+        rows = await self._connection.fetch(QUERIES["lock_heads"], sorted(set(accounts)))
+        return {row["account"]: Head(**dict(row)) for row in rows}
+
+    async def openings(self, accounts: Iterable[str]) -> dict[tuple[str, str], int]:
+        rows = await self._connection.fetch(QUERIES["openings"], sorted(set(accounts)))
+        return {(row["account"], row["symbol"]): row["opening_trade_number"] for row in rows}
+
+    async def booked(self, keys: Sequence[str]) -> dict[str, bytes]:
+        rows = await self._connection.fetch(QUERIES["booked_keys"], keys)
+        return {row["source_key"]: row["payload_hash"] for row in rows}
+
+    async def add_journals(self, journals: Sequence[Journal]) -> None:
+        """Journals with their entries, in chain order."""
+        lines = [
+            (journal.shard, journal.seq, number, entry)
+            for journal in journals
+            for number, entry in enumerate(journal.draft.entries, start=1)
+        ]
+        ids = await self._directory.ids(
+            pair for *_, e in lines for pair in ((e.dr, e.asset), (e.cr, e.asset))
+        )
+        drafts = [journal.draft for journal in journals]
+        await self._connection.execute(
+            QUERIES["add_journals"],
+            [journal.shard for journal in journals],
+            [journal.seq for journal in journals],
+            [draft.kind for draft in drafts],
+            [draft.source for draft in drafts],
+            [draft.source_key for draft in drafts],
+            [draft.payload_hash for draft in drafts],
+            [draft.event_at for draft in drafts],
+            [len(draft.entries) for draft in drafts],
+            [journal.prev_hash for journal in journals],
+            [journal.hash for journal in journals],
+        )
+        await self._connection.execute(
+            QUERIES["add_entries"],
+            [line[0] for line in lines],
+            [line[1] for line in lines],
+            [line[2] for line in lines],
+            [ids[entry.dr, entry.asset][1] for *_, entry in lines],
+            [ids[entry.dr, entry.asset][0] for *_, entry in lines],
+            [ids[entry.cr, entry.asset][0] for *_, entry in lines],
+            [entry.amount for *_, entry in lines],
+            [entry.role for *_, entry in lines],
+        )
+
+    async def add_fills(self, booked: Sequence[tuple[Journal, Trade, Ours]]) -> None:
+        fills = [trade.fill for _, trade, _ in booked]
+        await self._connection.execute(
+            QUERIES["add_fills"],
+            [journal.shard for journal, _, _ in booked],
+            [journal.seq for journal, _, _ in booked],
+            [trade.account for _, trade, _ in booked],
+            [trade.venue for _, trade, _ in booked],
+            [fill.symbol for fill in fills],
+            [fill.trade_id for fill in fills],
+            [fill.venue_order_id for fill in fills],
+            [ours.client_order_id for _, _, ours in booked],
+            [ours.order_id for _, _, ours in booked],
+            [ours.client for _, _, ours in booked],
+            [fill.side.value for fill in fills],
+            [fill.quantity for fill in fills],
+            [fill.price for fill in fills],
+            [fill.cost for fill in fills],
+            [json.dumps([[fee.asset, render_amount(fee.amount)] for fee in f.fees]) for f in fills],
+            [fill.liquidity for fill in fills],
+            [fill.traded_at for fill in fills],
+        )
+
+    async def park(self, records: Sequence[tuple[int, str]]) -> None:
+        """(record id, account) of fills that wait for their account's opening."""
+        ids, accounts = [one[0] for one in records], [one[1] for one in records]
+        await self._connection.execute(QUERIES["park"], ids, accounts)
+
+    async def take_parked(self, account: str, limit: int) -> list[tuple[int, str]]:
+        """(record id, payload) in the order heard, out of the waiting room."""
+        rows = await self._connection.fetch(QUERIES["take_parked"], account, limit)
+        return sorted((row["record_id"], row["payload"]) for row in rows)
+
+    async def add_shard(self, account: str, venue: str, opened_at: datetime) -> Head | None:
+        """None when the account's books are open already."""
+        row = await self._connection.fetchrow(QUERIES["add_shard"], account, venue, opened_at)
+        return None if row is None else Head(**dict(row))
+
+    async def add_cursors(self, account: str, openings: Mapping[str, int]) -> None:
+        await self._connection.execute(
+            QUERIES["add_cursors"], account, list(openings), list(openings.values())
+        )
+
+    async def move_cursors(self, account: str, following: Mapping[str, int]) -> None:
+        await self._connection.execute(
+            QUERIES["move_cursors"], account, list(following), list(following.values())
+        )
+
+    async def add_snapshots(
+        self, account: str, run_id: UUID | None, taken_at: datetime, balances: Amounts
+    ) -> None:
+        await self._connection.execute(
+            QUERIES["add_snapshots"],
+            account,
+            run_id,
+            taken_at,
+            list(balances),
+            list(balances.values()),
+        )
+
+    async def fills_in_window(
+        self, account: str, first: Mapping[str, int], keys: Sequence[str]
+    ) -> list[LedgerTrade]:
+        """Booked fills per symbol from a trade number on, and those of `keys` wherever they are."""
+        rows = await self._connection.fetch(
+            QUERIES["fills_in_window"], account, list(first), list(first.values()), keys
+        )
+        return [_ledger_trade(row) for row in rows]
+
+    async def balances(self, path: str) -> dict[str, Decimal]:
+        rows = await self._connection.fetch(QUERIES["balances"], path)
+        return {row["asset"]: row["amount"] for row in rows}
+
+    async def open_breaks(self, account: str) -> list[OpenBreak]:
+        rows = await self._connection.fetch(QUERIES["open_breaks"], account)
+        return [_open_break(row) for row in rows]
+
+    async def raise_breaks(
+        self, account: str, run_id: UUID | None, breaks: Sequence[BreakRow]
+    ) -> None:
+        await self._connection.execute(
+            QUERIES["raise_breaks"],
+            account,
+            run_id,
+            [one.break_id for one in breaks],
+            [one.type for one in breaks],
+            [one.key for one in breaks],
+            [one.symbol for one in breaks],
+            [_amounts_text(one.effect) for one in breaks],
+            [json.dumps(one.detail) for one in breaks],
+        )
+
+    async def resolve_breaks(self, run_id: UUID, gone: Sequence[tuple[UUID, str]]) -> None:
+        """(break id, the evidence in words)."""
+        ids, why = [one[0] for one in gone], [one[1] for one in gone]
+        await self._connection.execute(QUERIES["resolve_breaks"], run_id, ids, why)
+
+    async def add_run(self, run: RunRow) -> None:
+        await self._connection.execute(
+            QUERIES["add_run"],
+            run.run_id,
+            run.account,
+            run.status,
+            run.reason,
+            run.full,
+            run.asked_by,
+            run.started_at,
+            run.statement_at,
+            run.venue_trades,
+            run.ledger_trades,
+            run.matched,
+            run.breaks,
+        )
+
+    async def statement_records(self, keys: Sequence[str]) -> dict[tuple[str, bytes], int]:
+        """(key, hash) -> record id of the statement's evidence."""
+        rows = await self._connection.fetch(QUERIES["statement_records"], keys)
+        return {(row["natural_key"], row["payload_hash"]): row["record_id"] for row in rows}
+
+    async def statement_words(self, keys: Sequence[str]) -> dict[str, int]:
+        """Keys for which the statement has had more than one content, with how many."""
+        rows = await self._connection.fetch(QUERIES["statement_words"], keys)
+        return {row["natural_key"]: row["versions"] for row in rows}
+
+    async def add_matches(
+        self, run_id: UUID, account: str, matches: Sequence[tuple[int, int, int]]
+    ) -> None:
+        """(record id, shard, seq)."""
+        columns: list[list[int]] = [[one[place] for one in matches] for place in range(3)]
+        await self._connection.execute(QUERIES["add_matches"], run_id, account, *columns)
+
+    async def add_proof(self, run_id: UUID, account: str, lines: Sequence[ProofLine]) -> None:
+        await self._connection.execute(
+            QUERIES["add_proof"],
+            run_id,
+            account,
+            [line.asset for line in lines],
+            [line.venue for line in lines],
+            [line.ledger for line in lines],
+            [line.explained for line in lines],
+            [line.in_flight for line in lines],
+        )
+
+
+class Store:
+    """The ledger's database."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._directory = Directory(pool)
+        self._writers = asyncio.Semaphore(WRITERS)
+
+    @contextlib.asynccontextmanager
+    async def books(self) -> AsyncIterator[Books]:
+        """One transaction. At its commit Postgres counts every journal's entries and computes its
+        hash again."""
+        async with (
+            self._writers,
+            self._pool.acquire() as connection,
+            connection.transaction(),
+        ):
+            yield Books(connection, self._directory)
+
+    async def admitted(self) -> list[Admitted]:
+        return [Admitted(**dict(row)) for row in await self._pool.fetch(QUERIES["admitted"])]
+
+    async def symbols(self, venue: str) -> list[str]:
+        return [row["symbol"] for row in await self._pool.fetch(QUERIES["symbols"], venue)]
+
+    async def cursors(self, account: str) -> dict[str, Cursor]:
+        rows = await self._pool.fetch(QUERIES["cursors"], account)
+        return {
+            row["symbol"]: Cursor(
+                row["symbol"], row["opening_trade_number"], row["next_trade_number"]
+            )
+            for row in rows
+        }
+
+    async def parked_symbols(self) -> dict[str, set[str]]:
+        """account -> symbols of the fills that wait."""
+        waiting: dict[str, set[str]] = {}
+        for row in await self._pool.fetch(QUERIES["parked_accounts"]):
+            waiting.setdefault(row["account"], set()).add(row["symbol"])
+        return waiting
+
+    async def symbols_without_cursor(self) -> dict[str, set[str]]:
+        """account -> symbols that came after the account's opening."""
+        missing: dict[str, set[str]] = {}
+        for row in await self._pool.fetch(QUERIES["symbols_without_cursor"]):
+            missing.setdefault(row["account"], set()).add(row["symbol"])
+        return missing
+
+    async def recomputed_balances(self, account: str) -> dict[tuple[str, str], Decimal]:
+        """(path, asset) -> the sum of every posting, for comparison with the kept balances."""
+        rows = await self._pool.fetch(QUERIES["recomputed_balances"], account)
+        return {(row["path"], row["asset"]): row["amount"] for row in rows}
+
+    async def vital_signs(self) -> Row:
+        row = await self._pool.fetchrow(QUERIES["vital_signs"])
+        assert row is not None
+        return dict(row)
+
+
+def _amounts_text(amounts: Amounts) -> str:
+    return json.dumps({asset: render_amount(amount) for asset, amount in amounts.items()})
+
+
+def _open_break(row: asyncpg.Record) -> OpenBreak:
+    effect = {asset: Decimal(text) for asset, text in row["effect"].items()}
+    return OpenBreak(
+        row["break_id"], row["type"], row["natural_key"], row["symbol"], effect, row["detail"]
+    )
+
+
+def _ledger_trade(row: asyncpg.Record) -> LedgerTrade:
+    fill = VenueFill(
+        symbol=row["symbol"],
+        trade_id=row["trade_id"],
+        venue_order_id=row["venue_order_id"],
+        side=Side(row["side"]),
+        quantity=row["quantity"],
+        price=row["price"],
+        cost=row["cost"],
+        fees=tuple(Fee(asset, Decimal(amount)) for asset, amount in row["fees"]),
+        liquidity=row["liquidity"],
+        traded_at=row["traded_at"],
+    )
+    return LedgerTrade(row["source_key"], row["payload_hash"], fill, row["shard"], row["seq"])

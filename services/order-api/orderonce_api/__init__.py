@@ -1,0 +1,1 @@
+"""The order API: takes commands in exactly once, tells where they stand."""

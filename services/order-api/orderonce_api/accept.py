@@ -1,0 +1,464 @@
+"""VERB: accept a command exactly once. One statement for all that queued meanwhile: new, replay, conflict, denied.
+
+Order of things, and what a death means: look up (nothing happened) -> decide -> one autocommitted statement with key,
+order and outbox row (before: nothing exists; after: everything does, and the sweeper of any process publishes) ->
+hand to the relay -> answer. A sender that got no answer sends the same again and gets the first one's bytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+from uuid import UUID
+
+import orjson
+from orderonce_shared.contracts.commands import CancelCommand, Command, PlaceCommand
+from orderonce_shared.contracts.wire import render_time
+from orderonce_shared.domain.identity import client_order_id
+from orderonce_shared.domain.order import Instrument, OrderTerms
+from orderonce_shared.domain.reasons import REASON_TEXT, DenialCode
+from orderonce_shared.runtime.bearer import Caller
+from orderonce_shared.runtime.clock import Clock
+from orderonce_shared.runtime.failpoints import Failpoints
+from orderonce_shared.runtime.ids import new_order_id
+from orderonce_shared.runtime.logs import Logger
+
+from orderonce_api import core, errors, store
+from orderonce_api.group_commit import GroupCommit
+from orderonce_api.metrics import Metrics
+from orderonce_api.relay import Line, Relay
+
+PLACE_ROUTE = "/v1/orders"
+CANCEL_ROUTE = "/v1/orders/{order_id}/cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceAsk:
+    """One parsed request to place. `canonical` and `print_` say what was asked for."""
+
+    caller: Caller
+    key: str
+    terms: OrderTerms
+    client_tag: str | None
+    expires_at: datetime | None
+    canonical: str
+    print_: bytes
+    traceparent: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsk:
+    caller: Caller
+    key: str
+    order_id: UUID
+    canonical: str
+    print_: bytes
+    traceparent: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is answered; the same bytes to every retry."""
+
+    status: int
+    body: bytes
+    order_id: str
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What both verbs need."""
+
+    writer: store.Writer
+    relay: Relay
+    line: Line
+    clock: Clock
+    metrics: Metrics
+    log: Logger
+    failpoints: Failpoints
+    key_life: timedelta
+    defaults: core.Defaults
+
+
+def place_ask(
+    caller: Caller,
+    key: str,
+    terms: OrderTerms,
+    client_tag: str | None,
+    expires_at: datetime | None,
+    *,
+    traceparent: str,
+    request_id: str,
+) -> PlaceAsk:
+    shown = None if expires_at is None else render_time(expires_at)
+    body = core.canonical_place(terms, shown, client_tag)
+    canonical = core.canonical_text("POST", PLACE_ROUTE, body)
+    print_ = core.fingerprint(terms.account, canonical)
+    return PlaceAsk(
+        caller, key, terms, client_tag, expires_at, canonical, print_, traceparent, request_id
+    )
+
+
+def cancel_ask(
+    caller: Caller, key: str, order_id: UUID, *, traceparent: str, request_id: str
+) -> CancelAsk:
+    """The order names its account, so the fingerprint needs none of its own."""
+    canonical = core.canonical_text("POST", CANCEL_ROUTE, {"order_id": str(order_id)})
+    print_ = core.fingerprint("", canonical)
+    return CancelAsk(caller, key, order_id, canonical, print_, traceparent, request_id)
+
+
+def settle(desk: Desk, ask: PlaceAsk | CancelAsk, row: Any, now: datetime) -> Reply | Exception:
+    """A key that is decided already: replay, conflict or expired. Never a check, never an execution."""
+    stored = core.Stored(*(row[name] for name in _STORED_FIELDS))
+    order_id = str(stored.order_id)
+    meaning = core.meaning_of(stored, ask.print_, ask.canonical, now=now, life=desk.key_life)
+    match meaning:
+        case core.Replay():
+            desk.metrics.replays.labels(stored.kind).inc()
+            return Reply(stored.status, stored.body, order_id, replayed=True)
+        case core.Conflict(differs):
+            desk.metrics.conflicts.inc()
+            desk.log.warning(
+                "idempotency-key-reused",
+                audit=True,
+                client=ask.caller.client,
+                kid=ask.caller.kid,
+                order_id=order_id,
+                differs=differs,
+                request_id=ask.request_id,
+            )
+            return errors.KeyReused(order_id, differs)
+        case core.Expired():
+            return errors.KeyExpired(order_id)
+        case core.FromAnotherVersion():
+            return errors.Unavailable("this key was made by a newer version of this service")
+        case _:
+            assert_never(meaning)
+
+
+_STORED_FIELDS = (
+    "command_id",
+    "order_id",
+    "kind",
+    "fingerprint",
+    "fingerprint_version",
+    "canonical",
+    "status",
+    "body",
+    "created_at",
+)
+
+
+class Placing:
+    """POST /v1/orders."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._commits: GroupCommit[PlaceAsk, Reply] = GroupCommit(self._commit)
+
+    async def place(self, ask: PlaceAsk) -> Reply:
+        """Raises ApiProblem for everything but an accept, a denial and a replay."""
+        started = self._desk.clock.monotonic()
+        try:
+            reply = await self._commits.submit(ask)
+        except store.Busy:
+            raise errors.KeyBusy from None
+        self._desk.metrics.accept_s.labels("place").observe(self._desk.clock.monotonic() - started)
+        return reply
+
+    async def _commit(self, asks: Sequence[PlaceAsk]) -> list[Reply | Exception]:
+        desk = self._desk
+        found = await store.look_up(
+            desk.writer,
+            [(a.caller.client, a.key, a.terms.account, a.terms.symbol, a.caller.kid) for a in asks],
+        )
+        now: datetime = found[0]["now"]
+        answers: list[Reply | Exception | None] = [None] * len(asks)
+        leaders: dict[tuple[str, str], tuple[int, store.PlaceRow, PlaceCommand]] = {}
+        for position, (ask, row) in enumerate(zip(asks, found, strict=True)):
+            if row["command_id"] is not None:
+                answers[position] = settle(desk, ask, row, now)
+            elif (ask.caller.client, ask.key) not in leaders:
+                try:
+                    line, command = _decide(desk, ask, row, now)
+                except errors.ApiProblem as problem:
+                    answers[position] = problem
+                else:
+                    leaders[ask.caller.client, ask.key] = (position, line, command)
+        if leaders:
+            await desk.failpoints.hit("accept_before_commit")
+            kept = await store.accept(
+                desk.writer,
+                [line for _, line, _ in leaders.values()],
+                version=core.FINGERPRINT_VERSION,
+                now=now,
+            )
+            await desk.failpoints.hit("accept_after_commit")
+            self._answer(asks, answers, leaders, kept, now)
+        assert all(answer is not None for answer in answers)
+        return [answer for answer in answers if answer is not None]
+
+    def _answer(
+        self,
+        asks: Sequence[PlaceAsk],
+        answers: list[Reply | Exception | None],
+        leaders: dict[tuple[str, str], tuple[int, store.PlaceRow, PlaceCommand]],
+        kept: dict[tuple[str, str], Any],
+        now: datetime,
+    ) -> None:
+        """Winners get what they offered and go to the relay; twins in this batch and twins of another process get
+        what the winner's row says."""
+        desk = self._desk
+        desk.metrics.batch_size.labels("place").observe(len(leaders))
+        out: list[tuple[Command, str]] = []
+        for pair, (position, line, command) in leaders.items():
+            row = kept[pair]
+            if row["command_id"] != line.command_id:  # another process was first
+                continue
+            assert row["accept_seq"] is not None, "a key without its order"
+            answers[position] = Reply(line.http_status, line.body, str(line.command_id), False)
+            if line.denial_code is None:
+                desk.metrics.accepts.labels("place").inc()
+                update = {"accept_seq": row["accept_seq"], "timeline": row["timeline"]}
+                out.append((command.model_copy(update=update), line.traceparent))
+            else:
+                desk.metrics.denials.labels(line.denial_code).inc()
+        desk.relay.offer(out)
+        for position, ask in enumerate(asks):
+            if answers[position] is None:
+                answers[position] = settle(desk, ask, kept[ask.caller.client, ask.key], now)
+
+
+def _decide(
+    desk: Desk, ask: PlaceAsk, row: Any, now: datetime
+) -> tuple[store.PlaceRow, PlaceCommand]:
+    """A new key: the row to be written, accepted or denied. Raises ApiProblem where the key must stay free."""
+    if not row["key_lives"]:
+        raise errors.CredentialsInvalid
+    if row["venue"] is None:
+        raise errors.NotPermitted(f"this key may not trade on account {ask.terms.account}")
+    deadline = ask.expires_at or desk.defaults.deadline(ask.terms, now)
+    facts = core.Facts(now, row["halted"], row["venue_loaded"], _instrument(row))
+    caps = core.Caps(ask.caller.max_quantity, ask.caller.max_notional)
+    verdict = core.check(ask.terms, deadline, facts, caps)
+    match verdict:
+        case core.CannotTell(detail):
+            raise errors.Unavailable(detail)
+        case core.Deny(code):
+            return _row(ask, row["venue"], deadline, now, code)
+        case core.Pass():
+            oldest = desk.line.oldest(ask.terms.account)
+            if core.line_is_stuck(oldest, now, deadline, desk.line.limit):
+                raise errors.Unavailable(
+                    "commands are waiting to be taken up; this one could miss its deadline"
+                )
+            return _row(ask, row["venue"], deadline, now, None)
+        case _:
+            assert_never(verdict)
+
+
+def _instrument(row: Any) -> Instrument | None:
+    if row["symbol"] is None:
+        return None
+    return Instrument(
+        venue=row["venue"],
+        symbol=row["symbol"],
+        base=row["base"],
+        quote=row["quote"],
+        tick_size=row["tick_size"],
+        step_size=row["step_size"],
+        min_quantity=row["min_quantity"],
+        max_quantity=row["max_quantity"],
+        min_notional=row["min_notional"],
+        reference_price=row["reference_price"],
+        reference_at=row["reference_at"],
+    )
+
+
+def _row(
+    ask: PlaceAsk, venue: str, deadline: datetime, now: datetime, denied: DenialCode | None
+) -> tuple[store.PlaceRow, PlaceCommand]:
+    order_id = new_order_id()
+    client, terms = ask.caller.client, ask.terms
+    at_venue = client_order_id(client, ask.key)
+    command = PlaceCommand(
+        order_id=order_id,
+        client=client,
+        key=ask.key,
+        key_id=ask.caller.kid,
+        account=terms.account,
+        venue=venue,
+        symbol=terms.symbol,
+        side=terms.side,
+        type=terms.type,
+        quantity=terms.quantity,
+        price=terms.price,
+        time_in_force=terms.time_in_force,
+        post_only=terms.post_only,
+        client_tag=ask.client_tag,
+        accepted_at=now,
+        expires_at=deadline,
+    )
+    if denied is None:
+        status, body = (
+            202,
+            orjson.dumps(
+                {
+                    "order_id": str(order_id),
+                    "client_order_id": at_venue,
+                    "status": "accepted",
+                    "accepted_at": render_time(now),
+                    "expires_at": render_time(deadline),
+                }
+            ),
+        )
+    else:
+        problem = errors.OrderDenied(denied, str(order_id))
+        status, body = problem.status, problem.render(ask.request_id)
+    row = store.PlaceRow(
+        client=client,
+        key=ask.key,
+        command_id=order_id,
+        fingerprint=ask.print_,
+        canonical=ask.canonical,
+        http_status=status,
+        body=body,
+        key_id=ask.caller.kid,
+        account=terms.account,
+        venue=venue,
+        symbol=terms.symbol,
+        side=terms.side.value,
+        type=terms.type.value,
+        quantity=terms.quantity,
+        price=terms.price,
+        time_in_force=terms.time_in_force.value,
+        post_only=terms.post_only,
+        client_tag=ask.client_tag,
+        client_order_id=at_venue,
+        payload_hash=command.payload_hash(),
+        traceparent=ask.traceparent,
+        deadline=deadline,
+        denial_code=None if denied is None else denied.value,
+        denial_detail=None if denied is None else REASON_TEXT[denied],
+    )
+    return row, command
+
+
+class Canceling:
+    """POST /v1/orders/{order_id}/cancel: a command with a key of its own, in the same key space. It is accepted for a
+    final order too, where it changes nothing; halted accounts may cancel."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._commits: GroupCommit[CancelAsk, Reply] = GroupCommit(self._commit)
+
+    async def cancel(self, ask: CancelAsk) -> Reply:
+        """Raises ApiProblem for everything but an accept and a replay."""
+        started = self._desk.clock.monotonic()
+        try:
+            reply = await self._commits.submit(ask)
+        except store.Busy:
+            raise errors.KeyBusy from None
+        self._desk.metrics.accept_s.labels("cancel").observe(self._desk.clock.monotonic() - started)
+        return reply
+
+    async def _commit(self, asks: Sequence[CancelAsk]) -> list[Reply | Exception]:
+        desk = self._desk
+        found = await store.look_up_cancels(
+            desk.writer, [(a.caller.client, a.key, a.order_id, a.caller.kid) for a in asks]
+        )
+        now: datetime = found[0]["now"]
+        answers: list[Reply | Exception | None] = [None] * len(asks)
+        leaders: dict[tuple[str, str], tuple[int, store.CancelRow, Any]] = {}
+        for position, (ask, row) in enumerate(zip(asks, found, strict=True)):
+            if row["command_id"] is not None:
+                answers[position] = settle(desk, ask, row, now)
+            elif not row["key_lives"]:
+                answers[position] = errors.CredentialsInvalid()
+            elif row["account"] is None or not ask.caller.sees(row["account"]):
+                answers[position] = errors.NotFound("no such order")
+            else:
+                line = _cancel_row(ask, row["account"], now)
+                leaders.setdefault((ask.caller.client, ask.key), (position, line, row))
+        if leaders:
+            await desk.failpoints.hit("accept_before_commit")
+            kept = await store.accept_cancels(
+                desk.writer,
+                [line for _, line, _ in leaders.values()],
+                version=core.FINGERPRINT_VERSION,
+                now=now,
+            )
+            await desk.failpoints.hit("accept_after_commit")
+            self._answer(asks, answers, leaders, kept, now)
+        assert all(answer is not None for answer in answers)
+        return [answer for answer in answers if answer is not None]
+
+    def _answer(
+        self,
+        asks: Sequence[CancelAsk],
+        answers: list[Reply | Exception | None],
+        leaders: dict[tuple[str, str], tuple[int, store.CancelRow, Any]],
+        kept: dict[tuple[str, str], Any],
+        now: datetime,
+    ) -> None:
+        desk = self._desk
+        desk.metrics.batch_size.labels("cancel").observe(len(leaders))
+        out: list[tuple[Command, str]] = []
+        for pair, (position, line, order) in leaders.items():
+            row = kept[pair]
+            if row["command_id"] != line.command_id:
+                continue
+            assert row["seq"] is not None, "a key without its command"
+            answers[position] = Reply(line.http_status, line.body, str(line.order_id), False)
+            desk.metrics.accepts.labels("cancel").inc()
+            if not row["never_sent"]:
+                out.append((_cancel_command(line, order, row, now), line.traceparent))
+        desk.relay.offer(out)
+        for position, ask in enumerate(asks):
+            if answers[position] is None:
+                answers[position] = settle(desk, ask, kept[ask.caller.client, ask.key], now)
+
+
+def _cancel_row(ask: CancelAsk, account: str, now: datetime) -> store.CancelRow:
+    body = orjson.dumps(
+        {
+            "order_id": str(ask.order_id),
+            "command": "cancel",
+            "status": "accepted",
+            "accepted_at": render_time(now),
+        }
+    )
+    return store.CancelRow(
+        client=ask.caller.client,
+        key=ask.key,
+        command_id=new_order_id(),
+        fingerprint=ask.print_,
+        canonical=ask.canonical,
+        http_status=202,
+        body=body,
+        key_id=ask.caller.kid,
+        account=account,
+        order_id=ask.order_id,
+        traceparent=ask.traceparent,
+    )
+
+
+def _cancel_command(line: store.CancelRow, order: Any, row: Any, now: datetime) -> CancelCommand:
+    return CancelCommand(
+        order_id=line.order_id,
+        client=line.client,
+        key=line.key,
+        key_id=line.key_id,
+        account=line.account,
+        venue=order["venue"],
+        symbol=order["symbol"],
+        place_key=order["place_key"],
+        accept_seq=row["accept_seq"],
+        seq=row["seq"],
+        accepted_at=now,
+        timeline=row["timeline"],
+    )

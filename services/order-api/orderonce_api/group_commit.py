@@ -1,0 +1,76 @@
+"""Group commit: what queued while the previous commit ran shares the next one. No timer, so a lone request waits for
+nobody, and under load the batches grow by themselves up to a cap.
+
+A batch that the database refuses is repeated one by one, so that one poisoned request cannot fail its neighbours.
+A batch whose answer was lost is not repeated: nobody knows whether it was committed, and each sender is told so.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from orderonce_api import errors, store
+
+CAP = 64  # beyond it a batch gains little and its first member waits for its last
+MAX_WAITING = 4_096  # at some thousand commits a second this is a second of work: later ones are told to come again
+MAX_REPEATS = 5  # deadlocks and serialization failures in a row
+
+Ask = TypeVar("Ask")
+Answer = TypeVar("Answer")
+
+
+class GroupCommit(Generic[Ask, Answer]):
+    """`commit(asks)` gives one answer or exception per ask, in order, or raises for the whole batch."""
+
+    def __init__(
+        self, commit: Callable[[Sequence[Ask]], Awaitable[Sequence[Answer | Exception]]]
+    ) -> None:
+        self._commit = commit
+        self._waiting: deque[tuple[Ask, asyncio.Future[Answer]]] = deque()
+        self._drain: asyncio.Task[None] | None = None
+
+    async def submit(self, ask: Ask) -> Answer:
+        """The answer, after its commit. Raises ApiProblem."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise errors.Unavailable("too many requests are waiting for their commit")
+        waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((ask, waiter))
+        if self._drain is None or self._drain.done():
+            self._drain = asyncio.create_task(self._run(), name="group commit")
+        return await waiter
+
+    async def _run(self) -> None:
+        while self._waiting:
+            size = min(len(self._waiting), CAP)
+            batch = [self._waiting.popleft() for _ in range(size)]
+            answers = await self._together([ask for ask, _ in batch])
+            for (_, waiter), answer in zip(batch, answers, strict=True):
+                if waiter.done():  # its sender has gone
+                    continue
+                if isinstance(answer, BaseException):
+                    waiter.set_exception(answer)
+                else:
+                    waiter.set_result(answer)
+
+    async def _together(self, asks: Sequence[Ask]) -> Sequence[Answer | Exception]:
+        for _ in range(MAX_REPEATS):
+            try:
+                return await self._commit(asks)
+            except store.TryAgain:
+                continue
+            except store.Lost as error:
+                return [_lost(error) for _ in asks]
+            except Exception as error:  # handed to each waiting request
+                if len(asks) == 1:
+                    return [error]
+                return [answer for ask in asks for answer in await self._together([ask])]
+        return [errors.Unavailable("the database is busy") for _ in asks]
+
+
+def _lost(error: store.Lost) -> errors.Unavailable:
+    problem = errors.Unavailable(
+        "the database did not answer; whether this was accepted is known when the same request comes again"
+    )
+    problem.__cause__ = error
+    return problem

@@ -1,0 +1,23 @@
+"""The documents of both ports, made from the routes alone: no server, no settings."""
+
+from typing import cast
+
+from orderonce_shared.runtime.process import Health
+from prometheus_client import CollectorRegistry
+
+from orderonce_api.admin import Admin, admin_app
+from orderonce_api.auth import Gate
+from orderonce_api.bots import Bots, bots_app
+from orderonce_api.documents import render
+from orderonce_api.keys import Keeper
+
+
+def render_openapi() -> str:
+    """docs/openapi.json: the port for bots."""
+    return render(bots_app(cast(Bots, None)))
+
+
+def render_admin_openapi() -> str:
+    """docs/openapi-admin.json: the port for operators."""
+    unused = Admin(cast(Gate, None), cast(Keeper, None), Health(), CollectorRegistry())
+    return render(admin_app(unused))

@@ -1,0 +1,327 @@
+-- name: look_up
+-- Existing keys and everything that decides about a new one, in one round trip: nothing here is cached, so a halt or a
+-- revocation that has returned shows. LATERAL keeps it a handful of index probes whatever the planner believes.
+SELECT k.command_id, k.order_id, k.kind, k.fingerprint, k.fingerprint_version, k.canonical, k.status, k.body,
+       k.created_at, clock_timestamp() AS now,
+       a.venue, a.halted, p.lives AS key_lives,
+       n.symbol, n.base, n.quote, n.tick_size, n.step_size, n.min_quantity, n.max_quantity, n.min_notional,
+       n.reference_price, n.reference_at,
+       EXISTS (SELECT FROM control.instrument l WHERE l.venue = a.venue) AS venue_loaded
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+       WITH ORDINALITY AS i (client, key, account, symbol, kid, position)
+  LEFT JOIN LATERAL (SELECT * FROM api.idempotency_key x WHERE x.client = i.client AND x.key = i.key OFFSET 0) k ON true
+  LEFT JOIN LATERAL (SELECT * FROM control.account x WHERE x.account = i.account OFFSET 0) a ON true
+  LEFT JOIN LATERAL (SELECT * FROM control.instrument x WHERE x.venue = a.venue AND x.symbol = i.symbol OFFSET 0) n ON true
+  LEFT JOIN LATERAL (SELECT x.status = 'active' AND (x.expires_at IS NULL OR x.expires_at > clock_timestamp()) AS lives
+                       FROM control.api_key x WHERE x.kid = i.kid OFFSET 0) p ON true
+ ORDER BY i.position;
+
+-- name: look_up_cancels
+-- The same for cancels: existing keys, the order (of this client only), and whether the asking key lives.
+SELECT k.command_id, k.order_id, k.kind, k.fingerprint, k.fingerprint_version, k.canonical, k.status, k.body,
+       k.created_at, clock_timestamp() AS now, p.lives AS key_lives,
+       o.account, o.venue, o.symbol, o.key AS place_key
+  FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[])
+       WITH ORDINALITY AS i (client, key, order_id, kid, position)
+  LEFT JOIN LATERAL (SELECT * FROM api.idempotency_key x WHERE x.client = i.client AND x.key = i.key OFFSET 0) k ON true
+  LEFT JOIN LATERAL (SELECT * FROM api.orders x WHERE x.order_id = i.order_id AND x.client = i.client OFFSET 0) o ON true
+  LEFT JOIN LATERAL (SELECT x.status = 'active' AND (x.expires_at IS NULL OR x.expires_at > clock_timestamp()) AS lives
+                       FROM control.api_key x WHERE x.kid = i.kid OFFSET 0) p ON true
+ ORDER BY i.position;
+
+-- name: accept
+-- R1. Keys first, sorted, so that two batches cannot deadlock; DO UPDATE makes a twin wait and then see the first
+-- one's row (DO NOTHING would give it neither). Only rows with the offered command_id are ours: orders and outbox
+-- are written for these alone. The account's row is locked FOR SHARE before nextval.
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::bytea[], $5::text[], $6::smallint[], $7::bytea[],
+                         $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::numeric[],
+                         $15::numeric[], $16::text[], $17::boolean[], $18::text[], $19::text[], $20::text[],
+                         $21::text[], $22::timestamptz[], $23::text[], $24::text[])
+           WITH ORDINALITY AS a (client, key, command_id, fingerprint, canonical, http_status, body,
+                key_id, account, venue, symbol, side, type, quantity,
+                price, time_in_force, post_only, client_tag, client_order_id, payload_hash,
+                traceparent, deadline, denial_code, denial_detail, position)
+), kept AS (
+    INSERT INTO api.idempotency_key AS k
+           (client, key, command_id, order_id, kind, fingerprint, fingerprint_version, canonical, status, body, created_at)
+    SELECT client, key, command_id, command_id, 'place', fingerprint, $25::smallint, canonical, http_status, body,
+           $26::timestamptz
+      FROM asked ORDER BY client, key
+        ON CONFLICT (client, key) DO UPDATE SET fingerprint = k.fingerprint
+    RETURNING k.*
+), locked AS MATERIALIZED (
+    SELECT c.account FROM control.account c WHERE c.account IN (SELECT account FROM asked) ORDER BY c.account FOR SHARE
+), won AS MATERIALIZED (
+    SELECT a.*, nextval('api.accept_seq') AS accept_seq, (SELECT control.timeline()) AS timeline
+      FROM (SELECT asked.* FROM asked
+              JOIN kept USING (client, key, command_id)
+              JOIN locked ON locked.account = asked.account
+             ORDER BY asked.position) a
+), ordered AS (
+    INSERT INTO api.orders
+           (order_id, client, key, key_id, account, venue, symbol, side, type, quantity, price, time_in_force,
+            post_only, client_tag, client_order_id, schema, payload_hash, traceparent, accept_seq, timeline,
+            accepted_at, deadline, status, final, reason_code, reason_detail, updated_at)
+    SELECT command_id, client, key, key_id, account, venue, symbol, side, type, quantity, price, time_in_force,
+           post_only, client_tag, client_order_id, 'place.v1', payload_hash, traceparent, accept_seq, timeline,
+           $26, deadline, CASE WHEN denial_code IS NULL THEN 'accepted' ELSE 'denied' END, denial_code IS NOT NULL,
+           denial_code, denial_detail, $26
+      FROM won
+), boxed AS (
+    INSERT INTO api.outbox
+           (client, key, order_id, kind, account, key_id, accept_seq, seq, timeline, traceparent, created_at, next_at)
+    SELECT client, key, command_id, 'place', account, key_id, accept_seq, 1, timeline, traceparent, $26,
+           clock_timestamp() + interval '1 second'
+      FROM won WHERE denial_code IS NULL
+)
+SELECT kept.client, kept.key, kept.command_id, kept.order_id, kept.kind, kept.fingerprint, kept.fingerprint_version,
+       kept.canonical, kept.status, kept.body, kept.created_at, won.accept_seq, won.timeline
+  FROM kept LEFT JOIN won USING (client, key, command_id);
+
+-- name: accept_cancels
+-- The same for cancels: `seq` is drawn from the order's own row under its lock, several at once for one order. A
+-- denied order was never sent anywhere: its cancel is answered and goes nowhere.
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::bytea[], $5::text[], $6::smallint[], $7::bytea[],
+                         $8::text[], $9::text[], $10::uuid[], $11::text[])
+           WITH ORDINALITY AS a (client, key, command_id, fingerprint, canonical, http_status, body,
+                key_id, account, order_id, traceparent, position)
+), kept AS (
+    INSERT INTO api.idempotency_key AS k
+           (client, key, command_id, order_id, kind, fingerprint, fingerprint_version, canonical, status, body, created_at)
+    SELECT client, key, command_id, order_id, 'cancel', fingerprint, $12::smallint, canonical, http_status, body,
+           $13::timestamptz
+      FROM asked ORDER BY client, key
+        ON CONFLICT (client, key) DO UPDATE SET fingerprint = k.fingerprint
+    RETURNING k.*
+), fresh AS MATERIALIZED (
+    SELECT a.*, row_number() OVER (PARTITION BY a.order_id ORDER BY a.position) AS nth
+      FROM asked a JOIN kept USING (client, key, command_id)
+), locked AS MATERIALIZED (
+    SELECT o.order_id FROM api.orders o WHERE o.order_id IN (SELECT order_id FROM fresh) ORDER BY o.order_id FOR UPDATE
+), shared AS MATERIALIZED (
+    SELECT c.account FROM control.account c WHERE c.account IN (SELECT account FROM fresh) ORDER BY c.account FOR SHARE
+), numbered AS (
+    UPDATE api.orders o SET next_seq = o.next_seq + f.count, cancel_requested = o.cancel_requested OR NOT o.final
+      FROM (SELECT order_id, count(*)::integer AS count FROM fresh JOIN locked USING (order_id)
+              JOIN shared USING (account) GROUP BY order_id) f
+     WHERE o.order_id = f.order_id
+    RETURNING o.order_id, o.next_seq - f.count AS first_seq, o.status = 'denied' AND o.version = 0 AS never_sent
+), won AS MATERIALIZED (
+    SELECT f.*, n.never_sent, (n.first_seq + f.nth - 1)::integer AS seq, nextval('api.accept_seq') AS accept_seq,
+           (SELECT control.timeline()) AS timeline
+      FROM (SELECT * FROM fresh ORDER BY position) f JOIN numbered n USING (order_id)
+), boxed AS (
+    INSERT INTO api.outbox
+           (client, key, order_id, kind, account, key_id, accept_seq, seq, timeline, traceparent, created_at, next_at)
+    SELECT client, key, order_id, 'cancel', account, key_id, accept_seq, seq, timeline, traceparent, $13,
+           clock_timestamp() + interval '1 second'
+      FROM won WHERE NOT never_sent
+)
+SELECT kept.client, kept.key, kept.command_id, kept.order_id, kept.kind, kept.fingerprint, kept.fingerprint_version,
+       kept.canonical, kept.status, kept.body, kept.created_at, won.accept_seq, won.seq, won.timeline, won.never_sent
+  FROM kept LEFT JOIN won USING (client, key, command_id);
+
+-- name: take_due
+-- R2, the sweeper: rows whose pause is over, whoever accepted them, and their next pause (2, 4, 8, … seconds). A row
+-- that another sweeper holds is skipped; a sweeper that dies after this leaves the row to the next one.
+WITH due AS MATERIALIZED (
+    SELECT client, key FROM api.outbox WHERE next_at <= clock_timestamp()
+     ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE api.outbox b
+   SET attempts = b.attempts + 1,
+       next_at = clock_timestamp() + make_interval(secs => least($2::float8, 2.0 ^ least(b.attempts + 1, 20)))
+  FROM due d, api.orders o
+ WHERE b.client = d.client AND b.key = d.key AND o.order_id = b.order_id
+RETURNING b.client, b.key, b.order_id, b.kind, b.account, b.key_id, b.accept_seq, b.seq, b.timeline, b.traceparent,
+          b.created_at, o.key AS place_key, o.venue, o.symbol, o.side, o.type, o.quantity, o.price, o.time_in_force,
+          o.post_only, o.client_tag, o.deadline;
+
+-- name: retry_soon
+-- The broker took none of these: they are due again in a second, since nothing has been said to the executor yet.
+UPDATE api.outbox b SET attempts = greatest(b.attempts - 1, 0), next_at = clock_timestamp() + interval '1 second'
+  FROM unnest($1::text[], $2::text[]) AS r (client, key)
+ WHERE b.client = r.client AND b.key = r.key;
+
+-- name: measure_line
+-- Per account: the oldest place that the executor has not claimed although it has claimed nothing newer.
+SELECT b.account, min(b.created_at) AS oldest
+  FROM api.outbox b LEFT JOIN api.line l USING (account)
+ WHERE b.kind = 'place' AND b.accept_seq > coalesce(l.claimed_seq, 0)
+ GROUP BY b.account;
+
+-- name: measure_outbox
+-- For the metrics: how much is unclaimed, and since when.
+SELECT count(*) AS unclaimed, extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS oldest_s FROM api.outbox;
+
+-- name: follow_events
+-- Snapshots of the executor, many at once: only a higher (timeline, version) changes an order, every one is kept as
+-- history, and commands that are claimed leave the outbox. Orders are found by (client, key), which is what an
+-- order is made of: the answer to a second record of the same pair (F25) finds its order too.
+WITH told AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::boolean[], $7::text[],
+                         $8::text[], $9::text[], $10::numeric[], $11::numeric[], $12::text[], $13::integer[],
+                         $14::boolean[], $15::timestamptz[], $16::timestamptz[])
+           AS t (client, key, timeline, version, status, final, reason_code, reason_detail, venue_order_id,
+                 filled_quantity, filled_cost, fees, attempt, cancel_requested, sent_at, at)
+), known AS MATERIALIZED (
+    SELECT o.order_id, t.* FROM told t JOIN api.orders o ON o.client = t.client AND o.key = t.key
+     WHERE NOT (o.status = 'denied' AND o.version = 0) -- denied at acceptance: never sent, nothing to be heard
+     ORDER BY o.order_id FOR UPDATE OF o
+), newest AS (
+    SELECT DISTINCT ON (order_id) * FROM known ORDER BY order_id, timeline COLLATE "C" DESC, version DESC
+), applied AS (
+    UPDATE api.orders o
+       SET event_timeline = n.timeline, version = n.version, status = n.status, final = n.final,
+           reason_code = n.reason_code, reason_detail = n.reason_detail, venue_order_id = n.venue_order_id,
+           filled_quantity = n.filled_quantity, filled_cost = n.filled_cost, fees = n.fees::jsonb,
+           cancel_requested = o.cancel_requested OR n.cancel_requested, sent_at = n.sent_at, updated_at = n.at
+      FROM newest n
+     WHERE o.order_id = n.order_id
+       AND (n.timeline COLLATE "C", n.version) > (o.event_timeline COLLATE "C", o.version)
+    RETURNING o.order_id
+), history AS (
+    INSERT INTO api.order_event
+           (order_id, timeline, version, status, final, reason_code, reason_detail, filled_quantity, attempt,
+            cancel_requested, at)
+    SELECT DISTINCT ON (order_id, timeline, version)
+           order_id, timeline, version, status, final, reason_code, reason_detail, filled_quantity, attempt,
+           cancel_requested, at
+      FROM known ORDER BY order_id, timeline, version
+        ON CONFLICT DO NOTHING
+    RETURNING order_id
+), done AS (
+    DELETE FROM api.outbox b USING (SELECT DISTINCT * FROM unnest($17::text[], $18::text[]) AS u (client, key)) c
+     WHERE b.client = c.client AND b.key = c.key
+    RETURNING b.account, b.accept_seq
+), moved AS (
+    INSERT INTO api.line AS l (account, claimed_seq)
+    SELECT account, max(accept_seq) FROM done GROUP BY account ORDER BY account
+        ON CONFLICT (account) DO UPDATE SET claimed_seq = greatest(l.claimed_seq, excluded.claimed_seq)
+)
+SELECT (SELECT count(*) FROM told) AS told, (SELECT count(*) FROM known) AS known,
+       (SELECT count(*) FROM applied) AS applied, (SELECT count(*) FROM history) AS fresh,
+       (SELECT count(*) FROM done) AS claimed;
+
+-- name: follow_fills
+-- Venue trades of orders we know, once each by their natural key.
+INSERT INTO api.fill
+       (venue, account, symbol, trade_id, venue_order_id, side, order_id, quantity, price, cost, fees, liquidity, traded_at)
+SELECT f.venue, f.account, f.symbol, f.trade_id, f.venue_order_id, f.side, f.order_id, f.quantity, f.price, f.cost,
+       f.fees::jsonb, f.liquidity, f.traded_at
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::numeric[],
+              $9::numeric[], $10::numeric[], $11::text[], $12::text[], $13::timestamptz[], $14::text[])
+       AS f (venue, account, symbol, trade_id, venue_order_id, side, order_id, quantity, price, cost, fees, liquidity,
+             traded_at, client)
+  JOIN api.orders o ON o.order_id = f.order_id AND o.client = f.client
+ ORDER BY f.venue, f.account, f.symbol, f.trade_id
+    ON CONFLICT DO NOTHING
+RETURNING order_id;
+
+-- name: order_by_id
+-- One order of this client.
+SELECT * FROM api.orders WHERE order_id = $1 AND client = $2;
+
+-- name: order_by_key
+-- The order that a key made.
+SELECT * FROM api.orders WHERE client = $1 AND key = $2;
+
+-- name: list_orders
+-- Newest first below the cursor; accept_seq is unique, so that equal times cannot make a page skip or repeat.
+SELECT * FROM api.orders
+ WHERE client = $1 AND accept_seq < $2
+   AND ($3::text IS NULL OR account = $3) AND ($4::text[] IS NULL OR account = ANY ($4))
+   AND ($5::text IS NULL OR status = $5)
+ ORDER BY accept_seq DESC LIMIT $6;
+
+-- name: list_live_orders
+-- The same for a status that is not final: the partial index holds only these.
+SELECT * FROM api.orders
+ WHERE client = $1 AND accept_seq < $2 AND NOT final
+   AND ($3::text IS NULL OR account = $3) AND ($4::text[] IS NULL OR account = ANY ($4))
+   AND ($5::text IS NULL OR status = $5)
+ ORDER BY accept_seq DESC LIMIT $6;
+
+-- name: order_events
+-- The history of one order, oldest first.
+SELECT * FROM api.order_event WHERE order_id = $1 ORDER BY timeline COLLATE "C", version LIMIT $2;
+
+-- name: order_fills
+-- The venue trades of one order, oldest first.
+SELECT * FROM api.fill WHERE order_id = $1 ORDER BY traded_at, trade_id LIMIT $2;
+
+-- name: accounts
+-- Accounts by name; null means all.
+SELECT * FROM control.account WHERE $1::text[] IS NULL OR account = ANY ($1) ORDER BY account;
+
+-- name: instruments
+-- What the executor knows of a venue's symbols.
+SELECT * FROM control.instrument WHERE venue = $1 ORDER BY symbol;
+
+-- name: database_time
+-- The clock that acceptance goes by.
+SELECT clock_timestamp();
+
+-- name: lock_keys
+-- Before a revocation, as R4 says for halts: waits for every CAS that has read a key and holds up the next ones, so that
+-- after the reply nothing asked for by this key leaves. A bare FOR UPDATE would starve behind the shared locks.
+LOCK TABLE control.api_key IN EXCLUSIVE MODE;
+
+-- name: lock_accounts
+-- The same before a halt or a resume.
+LOCK TABLE control.account IN EXCLUSIVE MODE;
+
+-- name: create_key
+-- A new API key; the secret is not here, only its MAC.
+INSERT INTO control.api_key
+       (kid, client, name, env, secret_mac, pepper_id, scopes, accounts, max_quantity, max_notional, orders_per_second,
+        expires_at)
+VALUES ($1, $2, $3, 'test', $4, $5, $6, $7, $8, $9, $10, $11)
+RETURNING *;
+
+-- name: list_keys
+-- All keys, oldest first.
+SELECT * FROM control.api_key ORDER BY created_at, kid;
+
+-- name: other_admin_keys
+-- Living admin keys besides this one: the last one must not be revoked.
+SELECT count(*) FROM control.api_key
+ WHERE kid <> $1 AND 'admin' = ANY (scopes) AND status = 'active'
+   AND (expires_at IS NULL OR expires_at > clock_timestamp());
+
+-- name: find_key
+-- One key.
+SELECT * FROM control.api_key WHERE kid = $1;
+
+-- name: revoke_key
+-- Once: a second revocation keeps the first one's time and reason.
+UPDATE control.api_key SET status = 'revoked', revoked_at = clock_timestamp(), revoked_reason = $2
+ WHERE kid = $1 AND status = 'active'
+RETURNING *;
+
+-- name: admit_account
+-- One real account is admitted once: unique by name and by (venue, venue_uid).
+INSERT INTO control.account (account, venue, venue_uid) VALUES ($1, $2, $3)
+    ON CONFLICT DO NOTHING
+RETURNING *;
+
+-- name: halt_account
+-- Halted again: the first halt's time and reason stay.
+UPDATE control.account
+   SET halted = true, halt_reason = CASE WHEN halted THEN halt_reason ELSE $2 END,
+       halted_at = coalesce(halted_at, clock_timestamp())
+ WHERE account = $1
+RETURNING *;
+
+-- name: resume_account
+-- Orders that are still claimed go out if their deadline allows.
+UPDATE control.account SET halted = false, halt_reason = NULL, halted_at = NULL WHERE account = $1
+RETURNING *;
+
+-- name: on_the_wire
+-- Orders of an account whose request may be at the venue already, as far as events have told.
+SELECT order_id FROM api.orders
+ WHERE account = $1 AND NOT final AND status IN ('sending', 'unknown')
+ ORDER BY accept_seq LIMIT 1000;

@@ -1,0 +1,180 @@
+"""R2, publish until claimed: straight after the commit from memory, and again from the outbox until the executor's
+`claimed` has come back.
+
+The process dies after the commit and before this: the row is due a second after its commit, and any other process's
+sweeper publishes it. It dies after a publish: the record may go out twice, which the executor's dedupe makes harmless.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from orderonce_shared.contracts.commands import (
+    CancelCommand,
+    Command,
+    PlaceCommand,
+    command_headers,
+)
+from orderonce_shared.contracts.topics import COMMANDS, prefixed
+from orderonce_shared.runtime.clock import Clock
+from orderonce_shared.runtime.kafka import Outgoing
+from orderonce_shared.runtime.process import Process
+
+from orderonce_api.metrics import Metrics
+from orderonce_api.store import Store
+
+MAX_QUEUED = (
+    20_000  # beyond it the outbox alone remembers, and the sweeper publishes a second later
+)
+BATCH = 500
+SWEEP_EVERY_S = 0.5
+LONGEST_PAUSE_S = 30.0
+MEASURE_EVERY_S = 1.0
+TRUST_S = 5.0  # a record that the broker acknowledged to us is not repeated sooner: the executor may be busy
+MAX_TRUSTED = 50_000
+
+
+class Publishes(Protocol):
+    async def publish(self, records: Sequence[Outgoing]) -> list[bool]: ...
+
+
+def record_of(command: Command, traceparent: str, topic: str) -> Outgoing:
+    """The record, made of nothing but what was committed: every process builds the same bytes."""
+    return Outgoing(topic, command.account, command.encode(), command_headers(command, traceparent))
+
+
+def command_of(row: Any) -> Command:
+    """A row of `take_due` to the command that was accepted."""
+    if row["kind"] == "cancel":
+        return CancelCommand(
+            order_id=row["order_id"],
+            client=row["client"],
+            key=row["key"],
+            key_id=row["key_id"],
+            account=row["account"],
+            venue=row["venue"],
+            symbol=row["symbol"],
+            place_key=row["place_key"],
+            accept_seq=row["accept_seq"],
+            seq=row["seq"],
+            accepted_at=row["created_at"],
+            timeline=row["timeline"],
+        )
+    return PlaceCommand(
+        order_id=row["order_id"],
+        client=row["client"],
+        key=row["key"],
+        key_id=row["key_id"],
+        account=row["account"],
+        venue=row["venue"],
+        symbol=row["symbol"],
+        side=row["side"],
+        type=row["type"],
+        quantity=row["quantity"],
+        price=row["price"],
+        time_in_force=row["time_in_force"],
+        post_only=row["post_only"],
+        client_tag=row["client_tag"],
+        accept_seq=row["accept_seq"],
+        accepted_at=row["created_at"],
+        expires_at=row["deadline"],
+        timeline=row["timeline"],
+    )
+
+
+class Relay:
+    """The fast path and the sweeper of one process."""
+
+    def __init__(
+        self,
+        publisher: Publishes,
+        store: Store,
+        metrics: Metrics,
+        clock: Clock,
+        topic_prefix: str = "",
+    ) -> None:
+        self._publisher = publisher
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._acknowledged: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._topic = prefixed(topic_prefix, COMMANDS)
+        self._queued: deque[tuple[Command, str]] = deque()
+        self._wake = asyncio.Event()
+
+    def offer(self, commands: Sequence[tuple[Command, str]]) -> None:
+        """Just committed, with their traceparents. Never waits: the sender's 202 does not hang on Kafka."""
+        if len(self._queued) + len(commands) <= MAX_QUEUED:
+            self._queued.extend(commands)
+            self._wake.set()
+
+    async def run(self, process: Process) -> None:
+        """The fast path, until the process stops."""
+        while not process.stopping.is_set():
+            await process.pause(1.0, self._wake)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Publishes all that is queued. What the broker does not take, the sweeper has."""
+        while self._queued:
+            size = min(len(self._queued), BATCH)
+            await self._publish([self._queued.popleft() for _ in range(size)], "commit")
+
+    async def sweep(self) -> None:
+        """One round of the sweeper: every row whose pause is over, but for those that this process has seen
+        acknowledged a moment ago. A backlog at the executor does not double itself in Kafka."""
+        while True:
+            rows = await self._store.take_due(BATCH, LONGEST_PAUSE_S)
+            self._forget_old()
+            rows.sort(key=lambda row: row["accept_seq"])
+            due = [row for row in rows if (row["client"], row["key"]) not in self._acknowledged]
+            commands = [(command_of(row), row["traceparent"]) for row in due]
+            flags = await self._publish(commands, "sweeper") if commands else []
+            failed = [
+                (row["client"], row["key"])
+                for row, flag in zip(due, flags, strict=True)
+                if not flag
+            ]
+            if failed:
+                await self._store.retry_soon(failed)
+            if failed or len(rows) < BATCH:
+                return
+
+    async def _publish(self, commands: Sequence[tuple[Command, str]], by: str) -> list[bool]:
+        records = [record_of(command, trace, self._topic) for command, trace in commands]
+        flags = await self._publisher.publish(records)
+        now = self._clock.monotonic()
+        for (command, _), flag in zip(commands, flags, strict=True):
+            if flag:
+                self._acknowledged[command.client, command.key] = now
+                self._acknowledged.move_to_end((command.client, command.key))
+        self._metrics.published.labels(by, "acknowledged").inc(sum(flags))
+        self._metrics.published.labels(by, "failed").inc(len(flags) - sum(flags))
+        return flags
+
+    def _forget_old(self) -> None:
+        limit = self._clock.monotonic() - TRUST_S
+        trusted = self._acknowledged
+        while trusted and (len(trusted) > MAX_TRUSTED or next(iter(trusted.values())) < limit):
+            trusted.popitem(last=False)
+
+
+class Line:
+    """How the line to the executor stands, per account; measured beside the accepts, not in them."""
+
+    def __init__(self, store: Store, metrics: Metrics, limit: timedelta) -> None:
+        self._store = store
+        self._metrics = metrics
+        self.limit = limit
+        self._oldest: dict[str, datetime] = {}
+
+    async def measure(self) -> None:
+        self._oldest = await self._store.measure_line()
+        count, oldest_s = await self._store.measure_outbox()
+        self._metrics.unclaimed.set(count)
+        self._metrics.oldest_unclaimed_s.set(oldest_s)
+
+    def oldest(self, account: str) -> datetime | None:
+        return self._oldest.get(account)

@@ -1,0 +1,162 @@
+"""R2 on the real Postgres: publish until claimed."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from orderonce_shared.contracts.commands import decode_command
+from orderonce_shared.contracts.topics import COMMAND_HEADERS
+
+from tests.unit.order_api.world import cancel, fresh_key, place, world
+
+DUE = "UPDATE api.outbox SET next_at = clock_timestamp() - interval '1 millisecond'"
+PAUSES = "SELECT extract(epoch FROM next_at - clock_timestamp())::float8 FROM api.outbox"
+
+
+async def test_a_record_is_complete_and_the_sweeper_makes_the_same_bytes(database: Any) -> None:
+    """Guard: F1. Another process builds the record from the rows alone."""
+    async with world(database, apis=2) as made, made.client() as bot:
+        key = fresh_key()
+        trace = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
+        body = {"account": "paper-1", "symbol": "BTC/USDT", "side": "sell", "type": "limit"}
+        reply = await bot.post(
+            "/v1/orders",
+            json={
+                **body,
+                "quantity": "0.00100",
+                "price": "50000.10",
+                "time_in_force": "gtc",
+                "post_only": True,
+                "client_tag": "Zürich 1",
+            },
+            headers={"Idempotency-Key": key, "traceparent": trace},
+        )
+        order_id = reply.json()["order_id"]
+        await cancel(bot, order_id)
+        await made.apis[0].relay.flush()
+        await made.owner.execute(DUE)
+        await made.apis[1].relay.sweep()
+        fast, swept = made.apis[0].published.records, made.apis[1].published.records
+        assert [record.value for record in swept] == [record.value for record in fast]
+        assert [record.headers for record in swept] == [record.headers for record in fast]
+        assert {record.key for record in fast} == {"paper-1"}
+        assert {record.topic for record in fast} == {"orders.commands"}
+        headers = {name: value.decode() for name, value in fast[0].headers}
+        assert tuple(headers) == COMMAND_HEADERS
+        assert headers["order_id"] == order_id
+        assert headers["key"] == key
+        assert headers["traceparent"] == trace
+        assert headers["accept_seq"] == "1"
+        assert headers["seq"] == "1"
+        assert headers["timeline"] == await made.owner.fetchval("SELECT control.timeline()")
+        assert headers["payload_hash"] == await made.owner.fetchval("SELECT payload_hash FROM api.orders")
+        place_command, cancel_command = (decode_command(None, record.value) for record in fast)
+        assert place_command.payload_hash() == headers["payload_hash"]
+        assert cancel_command.seq == 2
+        assert dict(fast[1].headers)["schema"] == b"cancel.v1"
+
+
+async def test_rows_are_due_after_a_second_and_then_ever_later(database: Any) -> None:
+    async with world(database) as made, made.client() as bot:
+        await place(bot)
+        assert 0.5 < await made.owner.fetchval(PAUSES) <= 1.0
+        await made.api.relay.sweep()
+        assert made.api.published.records == []
+        for expected in (2, 4, 8, 16, 30, 30):
+            await made.owner.execute(DUE)
+            await made.api.relay.sweep()
+            assert expected - 1 < await made.owner.fetchval(PAUSES) <= expected
+
+
+async def test_two_sweepers_do_not_publish_the_same_row_twice_in_one_round(database: Any) -> None:
+    async with world(database, apis=2) as made, made.client() as bot:
+        await asyncio.gather(*(place(bot) for _ in range(120)))
+        await made.owner.execute(DUE)
+        await asyncio.gather(*(api.relay.sweep() for api in made.apis))
+        sent = [record.value for api in made.apis for record in api.published.records]
+        assert len(sent) == len(set(sent)) == 120
+
+
+async def test_a_row_that_another_sweeper_holds_is_skipped(database: Any) -> None:
+    """Guard: SKIP LOCKED."""
+    async with world(database) as made, made.client() as bot:
+        await place(bot)
+        await place(bot)
+        await made.owner.execute(DUE)
+        async with made.owner.transaction():
+            await made.owner.execute("SELECT * FROM api.outbox ORDER BY accept_seq LIMIT 1 FOR UPDATE")
+            await asyncio.wait_for(made.api.relay.sweep(), 2)
+            assert len(made.api.published.records) == 1
+
+
+async def test_a_row_that_commits_late_is_found(database: Any) -> None:
+    """Guard: never `id > last seen`: a smaller accept_seq may appear after a greater one was published."""
+    async with world(database, apis=2) as made, made.client() as bot:
+        late = made.owner.transaction()
+        await late.start()
+        await made.owner.execute("SELECT nextval('api.accept_seq')")
+        await place(bot)
+        await asyncio.sleep(1.05)
+        await made.api.relay.sweep()
+        assert len(made.api.published.records) == 1
+        order = await made.owner.fetchval("SELECT order_id FROM api.orders")
+        await made.owner.execute(
+            "INSERT INTO api.outbox VALUES ('bot', 'late-key-late-key', $1, 'cancel', 'paper-1', 'k', 1, 2, 't', 'tp',"
+            " clock_timestamp(), clock_timestamp())",
+            order,
+        )
+        await late.commit()
+        await made.api.relay.sweep()
+        assert len(made.api.published.records) == 2
+
+
+async def test_what_the_broker_refuses_is_due_again_in_a_second(database: Any) -> None:
+    async with world(database) as made, made.client() as bot:
+        await place(bot)
+        made.api.published.takes = False
+        for _ in range(4):
+            await made.owner.execute(DUE)
+            await made.api.relay.sweep()
+            assert await made.owner.fetchval(PAUSES) <= 1.0
+        made.api.published.takes = True
+        await made.owner.execute(DUE)
+        await made.api.relay.sweep()
+        assert len(made.api.published.records) == 1
+
+
+async def test_an_acknowledged_record_is_trusted_for_a_moment_only(database: Any) -> None:
+    async with world(database) as made, made.client() as bot:
+        await place(bot)
+        await made.api.relay.flush()
+        await made.owner.execute(DUE)
+        await made.api.relay.sweep()
+        assert len(made.api.published.records) == 1
+        made.api.relay._acknowledged = type(made.api.relay._acknowledged)(
+            (pair, at - 6) for pair, at in made.api.relay._acknowledged.items()
+        )
+        await made.owner.execute(DUE)
+        await made.api.relay.sweep()
+        assert len(made.api.published.records) == 2
+
+
+async def test_nothing_but_a_claim_closes_a_row(database: Any) -> None:
+    async with world(database) as made, made.client() as bot:
+        await place(bot)
+        await made.api.relay.flush()
+        for _ in range(3):
+            await made.owner.execute(DUE)
+            await made.api.relay.sweep()
+        assert await made.owner.fetchval("SELECT count(*) FROM api.outbox") == 1
+
+
+async def test_the_line_is_measured(database: Any) -> None:
+    async with world(database) as made, made.client() as bot:
+        await made.api.line.measure()
+        assert made.api.line.oldest("paper-1") is None
+        await place(bot)
+        await made.api.line.measure()
+        oldest = made.api.line.oldest("paper-1")
+        assert oldest is not None
+        assert made.api.count("order_api_unclaimed") == 1
+        now = await made.owner.fetchval("SELECT clock_timestamp()")
+        assert timedelta(0) < now - oldest < timedelta(seconds=5)
