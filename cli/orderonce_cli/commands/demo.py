@@ -1,7 +1,8 @@
-"""`orderonce demo`: the whole line on real servers, with trouble on purpose, and the proof at the end.
+"""`orderonce demo`: the whole line on real servers, with trouble on purpose, and the proof.
 
-It talks HTTP like any user: places orders of every kind, repeats some with their keys, makes the paper exchange misbehave,
-kills an executor in the middle, and then shows for each order the way from key to journal and what the books say.
+It talks HTTP like any user: places orders of every kind, repeats some with their keys, makes the
+paper exchange misbehave, kills an executor in the middle, and then shows for each order the way
+from key to journal, and what the books say.
 """
 
 import os
@@ -9,7 +10,7 @@ import signal
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ import stamina
 import typer
 
 from orderonce_cli import output
+from orderonce_cli.commands.demo_plan import Intent, plan_orders
 from orderonce_cli.commands.options import DataOption, JsonOption
 from orderonce_cli.problems import Problem
 from orderonce_cli.stack import control, layout
@@ -36,21 +38,6 @@ Json = dict[str, Any]
 
 
 @dataclass
-class Intent:
-    """One order as a bot keeps it: the key and the body are there before anything is sent."""
-
-    label: str
-    body: Json
-    key: str = field(default_factory=lambda: f"demo-{uuid.uuid4()}")
-    replies: list[tuple[int, bytes]] = field(default_factory=list)
-    order: Json = field(default_factory=dict)
-
-    @property
-    def accepted(self) -> bool:
-        return bool(self.replies) and self.replies[-1][0] == 202
-
-
-@dataclass
 class Doors:
     """Where the running stack answers."""
 
@@ -66,7 +53,7 @@ class Doors:
         return cls(view["order_api"], view["ledger"], view["paper_control"], client)
 
     def send(self, path: str, body: Json, key: str) -> tuple[int, bytes]:
-        """A blind retry, over all API processes in turn: the one thing that a bot has to get right."""
+        """A blind retry, over all API processes in turn: the one thing a bot must get right."""
         for attempt in stamina.retry_context(
             on=(httpx.TransportError, httpx.HTTPStatusError),
             attempts=None,
@@ -132,7 +119,7 @@ class _Show:
 
     def run(self) -> Json:
         self.say("\nPlacing orders of every kind")
-        intents = _plan(self._prices())
+        intents = plan_orders(self._prices())
         for intent in intents[:10]:
             self.place(intent)
         self.repeat(intents[:4])
@@ -247,7 +234,7 @@ class _Show:
             self.findings.append(
                 f"the proof is not zero everywhere, or a run failed: {run['status']}"
             )
-        self._print(rows, run, breaks)
+        self._print(intents, rows, run, breaks)
         return {
             "orders": rows,
             "reconciliation": run,
@@ -260,7 +247,7 @@ class _Show:
         return Counter(row["client_order_id"] for row in book)
 
     def _reconciled(self, intents: list[Intent]) -> Json:
-        """Runs the reconciliation until nothing is in flight: fills may still travel through Kafka."""
+        """Reconciles until nothing is in flight: fills may still travel through Kafka."""
         self.say("\nReconciling the ledger with the venue's own trades and balances")
         deadline = time.monotonic() + BOOK_LIMIT_S
         while True:
@@ -299,82 +286,40 @@ class _Show:
             )
         return rows
 
-    def _print(self, rows: list[Json], run: Json, breaks: list[Json]) -> None:
+    def _print(
+        self, intents: list[Intent], rows: list[Json], run: Json, breaks: list[Json]
+    ) -> None:
         if self.quiet:
             return
         print("\nkey -> order id -> venue order id -> journal ids")
         for row in rows:
             journals = " ".join(row["journals"]) or "-"
             print(f"  {row['what']}: {row['status']}")
-            print(
-                f"    {row['key']} -> {row['order_id']} -> {row['venue_order_id'] or '-'} -> {journals}"
-            )
+            venue_order = row["venue_order_id"] or "-"
+            print(f"    {row['key']} -> {row['order_id']} -> {venue_order} -> {journals}")
         matched = sum(one["matched"] for one in run["runs"])
         print(f"\nreconciliation {run['id']}: {matched} trades matched, {len(breaks)} open breaks")
         print("proof = venue - ledger - explained by breaks - in flight")
-        proof = [
-            row for row in run["proof"] if row["account"] in {f"paper-{n}" for n in range(1, 5)}
-        ]
-        for row in proof:
-            print(
-                f"  {row['account']} {row['asset']:5} venue {row['venue_balance']}  ledger {row['ledger_balance']}"
-                f"  proof {row['proof']}"
-            )
-        print(
-            f"  and {len(run['proof']) - len(proof)} more, all {'zero' if run['proven'] else 'as in --json'}"
-        )
-
-
-def _plan(instruments: dict[str, Json]) -> list[Intent]:
-    """Some twenty orders of every supported kind, priced around each market's reference price."""
-
-    def near(symbol: str, percent: int) -> str:
-        row = instruments[symbol]
-        tick = Decimal(row["tick_size"])
-        price = Decimal(row["reference_price"]) * (100 + percent) / 100
-        return format((price / tick).to_integral_value() * tick, "f")
-
-    def order(
-        label: str, account: str, symbol: str, side: str, quantity: str, **more: Any
-    ) -> Intent:
-        kind = "limit" if "price" in more else "market"
-        body = {
-            "account": account,
-            "symbol": symbol,
-            "side": side,
-            "type": kind,
-            "quantity": quantity,
-            **more,
+        moved = {
+            (intent.body["account"], asset)
+            for intent in intents
+            for asset in intent.body["symbol"].split("/")
         }
-        return Intent(label, body)
+        shown = [row for row in run["proof"] if (row["account"], row["asset"]) in moved]
+        for row in shown:
+            venue, ledger, proof = (
+                _plain(row[name]) for name in ("venue_balance", "ledger_balance", "proof")
+            )
+            print(
+                f"  {row['account']} {row['asset']:5} venue {venue}  ledger {ledger}  proof {proof}"
+            )
+        rest = "all zero" if run["proven"] else "see --json"
+        print(f"  and {len(run['proof']) - len(shown)} balances that nothing moved: {rest}")
 
-    def limit(label: str, side: str, percent: int, tif: str = "gtc", **more: Any) -> Intent:
-        price = near("ETH/USDT", percent)
-        return order(
-            label, "paper-2", "ETH/USDT", side, "0.0500", price=price, time_in_force=tif, **more
-        )
 
-    tiny = "0.123456789012345678"
-    return [
-        order("market buy BTC", "paper-1", "BTC/USDT", "buy", "0.00100"),
-        order("market sell BTC", "paper-1", "BTC/USDT", "sell", "0.00050"),
-        order("market buy, 18 digits", "paper-3", "WEI/USDT", "buy", tiny),
-        limit("limit gtc that crosses", "buy", 1),
-        limit("resting limit gtc", "buy", -5),
-        limit("limit ioc, fills", "sell", -1, "ioc"),
-        limit("limit ioc, nothing to take", "buy", -5, "ioc"),
-        limit("limit fok, fills", "buy", 1, "fok"),
-        limit("resting post-only", "sell", 5, post_only=True),
-        limit("post-only that would take", "buy", 1, post_only=True),
-        order("venue executes and never answers", "paper-4", "SOL/USDT", "buy", "1.500"),
-        order("venue says 429 first", "paper-3", "SOL/USDT", "sell", "2.000"),
-        order("quantity off the step: denied", "paper-1", "BTC/USDT", "buy", "0.000015"),
-        *[
-            order(f"around the kill, {side} {n}", f"paper-{n}", "BTC/USDT", side, "0.00100")
-            for n in (1, 2, 3, 4)
-            for side in ("buy", "sell")
-        ],
-    ]
+def _plain(amount: str) -> str:
+    """Without trailing zeros, never with an exponent; the digits that count all stay."""
+    return amount.rstrip("0").rstrip(".") if "." in amount else amount
 
 
 def _go_on(where: layout.Layout, started: State) -> None:

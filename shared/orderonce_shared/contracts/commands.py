@@ -1,7 +1,8 @@
-"""Commands on `orders.commands`: place.v1 and cancel.v1. One key space per client over all commands.
+"""Commands on `orders.commands`: place.v1 and cancel.v1. One key space per client over all
+commands.
 
-A producer of its own (a load test) may write place.v1 directly: the executor gives it the same guarantee by
-(client, key) and by order id. `timeline` and `accept_seq` may then be null.
+A producer of its own (a load test) may write place.v1 directly: the executor gives it the same
+guarantee by (client, key) and by order id. `timeline` and `accept_seq` may then be null.
 """
 
 import hashlib
@@ -33,7 +34,9 @@ CANCEL_SCHEMA = "cancel.v1"
 
 
 class PlaceCommand(Record):
-    """Place one order. `expires_at` is the last moment at which it may be sent. `seq` is 1: the first on its order."""
+    """Place one order. `expires_at` is the last moment at which it may be sent. `seq` is 1: the
+    first on its order.
+    """
 
     schema_: Literal["place.v1"] = Field(default="place.v1", alias="schema")
     order_id: UUID
@@ -69,7 +72,9 @@ class PlaceCommand(Record):
         )
 
     def payload_hash(self) -> str:
-        """SHA-256 (hex) of what was asked for: equal for a repeated command, different for another payload (F9)."""
+        """SHA-256 (hex) of what was asked for: equal for a repeated command, different for another
+        payload (F9).
+        """
         price = None if self.price is None else canonical_amount(self.price)
         return _hash(
             self.schema_,
@@ -90,7 +95,9 @@ class PlaceCommand(Record):
 
 
 class CancelCommand(Record):
-    """Cancel one order. It names the place's key too: a cancel that arrives first makes the order's row (R10)."""
+    """Cancel one order. It names the place's key too: a cancel that arrives first makes the order's
+    row (R10).
+    """
 
     schema_: Literal["cancel.v1"] = Field(default="cancel.v1", alias="schema")
     order_id: UUID
@@ -140,13 +147,17 @@ def command_headers(command: Command, traceparent: str) -> Headers:
 
 
 class UnknownSchemaError(ValueError):
-    """A schema name or version that this build does not know: a rolling upgrade must not discard good orders."""
+    """A schema name or version that this build does not know: a rolling upgrade must not discard
+    good orders.
+    """
 
 
 def decode_command(schema: str | None, raw: bytes) -> Command:
-    """Bytes of one record to a command. `schema` is the header; without one the body's member counts.
+    """Bytes of one record to a command. `schema` is the header; without one the body's member
+    counts.
 
-    Raises UnknownSchemaError for a schema not listed here, ValueError for bytes that are not such a record.
+    Raises UnknownSchemaError for a schema not listed here, ValueError for bytes that are not such a
+    record.
     """
     body = loads_strict(raw)
     if not isinstance(body, dict):

@@ -1,7 +1,8 @@
-"""order.v1 on `orders.events`: the whole state of one order after a change. Readers apply only a higher (timeline, version).
+"""order.v1 on `orders.events`: the whole state of one order after a change. Readers apply only a
+higher (timeline, version).
 
-An event is a snapshot, not a difference, so that a lost, repeated or reordered one does no harm; a repeated command
-makes the executor send the present snapshot again, which heals lost events.
+An event is a snapshot, not a difference, so that a lost, repeated or reordered one does no harm; a
+repeated command makes the executor send the present snapshot again, which heals lost events.
 """
 
 from typing import Literal
@@ -27,9 +28,10 @@ class FeeTotal(Record):
 
 
 class OrderEvent(Record):
-    """One order as the executor's row says. `claimed_keys`: idempotency keys of the commands that this event confirms
-    as claimed (their outbox rows are done). `asked_order_id`: set when a second record with the same (client, key)
-    but another order id is answered with this order (F25)."""
+    """One order as the executor's row says. `claimed_keys`: idempotency keys of the commands that
+    this event confirms as claimed (their outbox rows are done). `asked_order_id`: set when a second
+    record with the same (client, key) but another order id is answered with this order (F25).
+    """
 
     schema_: Literal["order.v1"] = Field(default="order.v1", alias="schema")
     order_id: UUID

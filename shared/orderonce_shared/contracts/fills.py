@@ -1,4 +1,6 @@
-"""fill.v1 on `orders.fills`: one venue trade of one of our orders, keyed by account. The ledger books it once by natural key."""
+"""fill.v1 on `orders.fills`: one venue trade of one of our orders, keyed by account. The ledger
+books it once by natural key.
+"""
 
 from typing import Any, Literal
 from uuid import UUID
@@ -12,8 +14,10 @@ from orderonce_shared.domain.order import Side
 
 
 class FillRecord(Record):
-    """Natural key: (venue, account, symbol, trade_id, venue_order_id, side). `cost` is price times quantity as the
-    venue states it, in the quote asset. `raw` is the venue's own row, evidence only."""
+    """Natural key: (venue, account, symbol, trade_id, venue_order_id, side). `cost` is price times
+    quantity as the venue states it, in the quote asset. `raw` is the venue's own row, evidence
+    only.
+    """
 
     schema_: Literal["fill.v1"] = Field(default="fill.v1", alias="schema")
     venue: Name

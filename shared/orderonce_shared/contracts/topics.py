@@ -1,4 +1,6 @@
-"""Topic names, partitions and record headers. Partitions are fixed when a topic is made: the key (account) decides order."""
+"""Topic names, partitions and record headers. Partitions are fixed when a topic is made: the key
+(account) decides order.
+"""
 
 COMMANDS = "orders.commands"
 EVENTS = "orders.events"
@@ -9,11 +11,14 @@ PARTITIONS: dict[str, int] = {COMMANDS: 12, EVENTS: 12, FILLS: 12, DLQ: 1}
 
 
 def prefixed(prefix: str, topic: str) -> str:
-    """The topic's name on a cluster that several installations share: `prefix` is the setting TOPIC_PREFIX."""
+    """The topic's name on a cluster that several installations share: `prefix` is the setting
+    TOPIC_PREFIX.
+    """
     return prefix + topic
 
 
-# Every command carries these, in UTF-8, so that even an undecodable record can be traced to its order.
+# Every command carries these, in UTF-8, so that even an undecodable record can be traced to its
+# order.
 COMMAND_HEADERS = (
     "schema",
     "order_id",

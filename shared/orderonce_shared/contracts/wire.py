@@ -1,4 +1,6 @@
-"""The common ground of all records: strict fields, amounts and times as text, bytes in and out, no duplicate members."""
+"""The common ground of all records: strict fields, amounts and times as text, bytes in and out, no
+duplicate members.
+"""
 
 import json
 import math
@@ -74,7 +76,9 @@ _RFC3339 = re.compile(
 
 
 def _only_rfc3339(value: object) -> object:
-    """pydantic alone would read 1763805605 and "1763805605" as Unix times: a time is RFC 3339 text with a zone."""
+    """pydantic alone would read 1763805605 and "1763805605" as Unix times: a time is RFC 3339 text
+    with a zone.
+    """
     if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.fullmatch(value)):
         return value
     raise ValueError("a time is RFC 3339 with a zone, e.g. 2026-11-22T10:00:05Z")
@@ -155,5 +159,7 @@ class Record(BaseModel):
 
     @classmethod
     def decode(cls, raw: bytes) -> Self:
-        """Raises ValueError (pydantic's ValidationError is one) for anything that is not this record."""
+        """Raises ValueError (pydantic's ValidationError is one) for anything that is not this
+        record.
+        """
         return cls.model_validate(loads_strict(raw))

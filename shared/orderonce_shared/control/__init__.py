@@ -1,1 +1,3 @@
-"""The schema `control`: what all services read (keys, halts, accounts, instruments) and only its owner writes."""
+"""The schema `control`: what all services read (keys, halts, accounts, instruments) and only its
+owner writes.
+"""

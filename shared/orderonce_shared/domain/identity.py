@@ -1,7 +1,8 @@
 """The venue's client order id is a pure function of (client, idempotency key).
 
-Why: even a command that is accepted again after its database row was lost must meet the same id at the venue, so that
-a look-up finds the first order instead of placing a second one (rule 2b of the protocol).
+Why: even a command that is accepted again after its database row was lost must meet the same id at
+the venue, so that a look-up finds the first order instead of placing a second one (rule 2b of the
+protocol).
 """
 
 import base64
@@ -12,7 +13,8 @@ CLIENT_ORDER_ID_LENGTH = 28  # fits binance (36), okx (32 alphanumeric), gate (2
 
 
 def client_order_id(client: str, key: str) -> str:
-    """`oo` and 26 characters of lower-case base32: the first 128 bits of SHA-256 over the length-prefixed pair.
+    """`oo` and 26 characters of lower-case base32: the first 128 bits of SHA-256 over the
+    length-prefixed pair.
 
     The length prefix makes ("ab", "c") and ("a", "bc") different preimages.
     """

@@ -1,14 +1,18 @@
-"""The life of a placement as one table. docs/lifecycle.md is generated from it; the executor's core may only do what it lists.
+"""The life of a placement as one table. docs/lifecycle.md is generated from it; the executor's core
+may only do what it lists.
 
-Theory: a row leaves CLAIMED only by a compare-and-set on (timeline, version). From SENDING on, an order might exist at
-the venue, so only evidence moves it: the venue's word, or proof of absence. UNKNOWN is not an error but an honest state.
+Theory: a row leaves CLAIMED only by a compare-and-set on (timeline, version). From SENDING on, an
+order might exist at the venue, so only evidence moves it: the venue's word, or proof of absence.
+UNKNOWN is not an error but an honest state.
 """
 
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """States of the executor's row. The API adds `accepted` (not claimed yet) and `denied` at acceptance."""
+    """States of the executor's row. The API adds `accepted` (not claimed yet) and `denied` at
+    acceptance.
+    """
 
     CLAIMED = "claimed"
     SENDING = "sending"
@@ -42,7 +46,8 @@ FINAL: frozenset[State] = frozenset(
 )
 FINAL_STATUSES: frozenset[Status] = frozenset(Status(state.value) for state in FINAL)
 
-# Said by the venue: absorbs. The others are our own conclusions and yield to the venue's word, as an incident.
+# Said by the venue: absorbs. The others are our own conclusions and yield to the venue's word, as
+# an incident.
 FINAL_BY_VENUE: frozenset[State] = frozenset({State.FILLED, State.CANCELED, State.REJECTED})
 MIGHT_BE_LIVE: frozenset[State] = frozenset({State.SENDING, State.UNKNOWN, State.OPEN})
 

@@ -1,4 +1,6 @@
-"""What an order is: the terms that a client asked for, fixed at acceptance and never changed afterwards."""
+"""What an order is: the terms that a client asked for, fixed at acceptance and never changed
+afterwards.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +19,9 @@ class OrderType(StrEnum):
 
 
 class TimeInForce(StrEnum):
-    """How long the venue keeps an order: until canceled, or only what fills at once, or all at once or nothing."""
+    """How long the venue keeps an order: until canceled, or only what fills at once, or all at once
+    or nothing.
+    """
 
     GTC = "gtc"
     IOC = "ioc"
@@ -26,7 +30,9 @@ class TimeInForce(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """The rules of one symbol at one venue. Amounts are exact; `reference_price` is a mid price with its time."""
+    """The rules of one symbol at one venue. Amounts are exact; `reference_price` is a mid price
+    with its time.
+    """
 
     venue: str
     symbol: str
@@ -43,7 +49,9 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True)
 class OrderTerms:
-    """The economics of one order. `price` is None for a market order, `post_only` is for limit GTC alone."""
+    """The economics of one order. `price` is None for a market order, `post_only` is for limit GTC
+    alone.
+    """
 
     account: str
     symbol: str

@@ -1,6 +1,8 @@
-"""The closed list of reason codes: why an order ended without a fill. Public names; one is never reused.
+"""The closed list of reason codes: why an order ended without a fill. Public names; one is never
+reused.
 
-denied = refused by us; rejected = refused by the venue; lapsed = deadline passed unsent; not placed = proven absent.
+denied = refused by us; rejected = refused by the venue; lapsed = deadline passed unsent; not placed
+= proven absent.
 """
 
 from enum import StrEnum
@@ -23,7 +25,9 @@ class DenialCode(StrEnum):
 
 
 class EndingCode(StrEnum):
-    """Why an accepted order ended (reason.code of lapsed, canceled, rejected, not_placed) or stays unknown."""
+    """Why an accepted order ended (reason.code of lapsed, canceled, rejected, not_placed) or stays
+    unknown.
+    """
 
     DEADLINE_PASSED = "deadline-passed"
     ATTEMPTS_EXHAUSTED = "attempts-exhausted"

@@ -1,7 +1,8 @@
 """What can be heard from a venue. Closed unions: whoever matches on them ends in `assert_never`.
 
-A verdict says what the words prove, not how they arrived. Only `Refused`, `RefusedUnprocessed` and `Unsent` prove that
-an attempt left nothing at the venue; `Silence` proves nothing, whatever exception or HTTP status came with it.
+A verdict says what the words prove, not how they arrived. Only `Refused`, `RefusedUnprocessed` and
+`Unsent` prove that an attempt left nothing at the venue; `Silence` proves nothing, whatever
+exception or HTTP status came with it.
 """
 
 from dataclasses import dataclass, field
@@ -33,7 +34,9 @@ class Fee:
 
 @dataclass(frozen=True, slots=True)
 class VenueFill:
-    """One trade at the venue. Natural key: (venue, account, symbol, trade_id, venue_order_id, side)."""
+    """One trade at the venue. Natural key: (venue, account, symbol, trade_id, venue_order_id,
+    side).
+    """
 
     symbol: str
     trade_id: str
@@ -59,13 +62,16 @@ class VenueOrder:
     filled_quantity: Decimal
     filled_cost: Decimal
     raw: Raw = field(compare=False, default_factory=dict)
-    # The fills that came with this answer: all of them (they sum up to the cumulative numbers) or none.
+    # The fills that came with this answer: all of them (they sum up to the cumulative numbers) or
+    # none.
     fills: tuple[VenueFill, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceRequest:
-    """One signed attempt: what goes out, with the stamp and window that were stored before (rule R4)."""
+    """One signed attempt: what goes out, with the stamp and window that were stored before (rule
+    R4).
+    """
 
     account: str
     terms: OrderTerms
@@ -92,7 +98,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class RefusedUnprocessed:
-    """A parsed refusal from before processing (429, -1021, -1008 and their kin): send again later."""
+    """A parsed refusal from before processing (429, -1021, -1008 and their kin): send again
+    later.
+    """
 
     code: str
     detail: str
@@ -120,7 +128,9 @@ class DuplicateId:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Anything that proves nothing: a time-out, 5xx, a cut connection, half a body, 200 without an id."""
+    """Anything that proves nothing: a time-out, 5xx, a cut connection, half a body, 200 without an
+    id.
+    """
 
     detail: str
     raw: Raw
@@ -136,7 +146,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Every rung of the ladder answered, and none knew the order. Whether that counts is rule R7's business."""
+    """Every rung of the ladder answered, and none knew the order. Whether that counts is rule R7's
+    business.
+    """
 
     raw: Raw
 

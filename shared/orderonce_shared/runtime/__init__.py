@@ -1,1 +1,3 @@
-"""Plumbing: clock, ids, database, Kafka, process life, admin port, settings, logs. Decides nothing about an order."""
+"""Plumbing: clock, ids, database, Kafka, process life, admin port, settings, logs. Decides nothing
+about an order.
+"""

@@ -1,4 +1,6 @@
-"""The admin port of a service: is it alive, can it do its work, what are its numbers. No key; bind it to a private address."""
+"""The admin port of a service: is it alive, can it do its work, what are its numbers. No key; bind
+it to a private address.
+"""
 
 import json
 
@@ -11,7 +13,9 @@ from orderonce_shared.runtime.process import Health
 
 
 def admin_routes(health: Health, registry: CollectorRegistry) -> list[Route]:
-    """GET /livez (the event loop turns), /readyz (503 with the reasons while it cannot work), /metrics (Prometheus)."""
+    """GET /livez (the event loop turns), /readyz (503 with the reasons while it cannot work),
+    /metrics (Prometheus).
+    """
 
     async def livez(_: Request) -> Response:
         return PlainTextResponse("ok\n")

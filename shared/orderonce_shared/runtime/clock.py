@@ -1,4 +1,6 @@
-"""The only source of time. Verbs take a Clock as an argument, so that a simulation can run on virtual time."""
+"""The only source of time. Verbs take a Clock as an argument, so that a simulation can run on
+virtual time.
+"""
 
 import time
 from datetime import UTC, datetime
@@ -7,7 +9,9 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """Wall clock in UTC. For display and deadlines that the database checks again; never for safety."""
+        """Wall clock in UTC. For display and deadlines that the database checks again; never for
+        safety.
+        """
         ...
 
     def monotonic(self) -> float:

@@ -1,10 +1,13 @@
-"""Connections to Postgres: one pool per service, checked at the start for the settings that durability rests on (R11)."""
+"""Connections to Postgres: one pool per service, checked at the start for the settings that
+durability rests on (R11).
+"""
 
 import asyncpg
 import orjson
 from pydantic import SecretStr
 
-# What a commit is worth depends on these; a service that promises durability does not start without them.
+# What a commit is worth depends on these; a service that promises durability does not start without
+# them.
 DURABLE_SETTINGS = {"fsync": "on", "full_page_writes": "on"}
 DURABLE_COMMITS = frozenset({"on", "remote_apply", "remote_write"})
 COMMAND_TIMEOUT_S = (
@@ -30,8 +33,10 @@ async def _prepare(connection: "asyncpg.Connection") -> None:
 
 
 async def open_pool(url: SecretStr, *, application: str, size: int = 8) -> "asyncpg.Pool":
-    """A pool whose connections speak jsonb as Python objects. Connect directly: transaction-mode poolers break
-    prepared statements and session locks. Raises NotDurableError, OSError or asyncpg.PostgresError."""
+    """A pool whose connections speak jsonb as Python objects. Connect directly: transaction-mode
+    poolers break prepared statements and session locks. Raises NotDurableError, OSError or
+    asyncpg.PostgresError.
+    """
     pool = await asyncpg.create_pool(
         url.get_secret_value(),
         min_size=1,

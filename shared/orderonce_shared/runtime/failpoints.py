@@ -1,5 +1,7 @@
-"""Named places where a test may kill or stop a process between two steps. Wired in main.py only; off, a hit costs one
-dictionary look-up. Spec: `name=exit`, `name@3=exit` (the third time), `name=pause:2.5`, joined by commas."""
+"""Named places where a test may kill or stop a process between two steps. Wired in main.py only;
+off, a hit costs one dictionary look-up. Spec: `name=exit`, `name@3=exit` (the third time),
+`name=pause:2.5`, joined by commas.
+"""
 
 import asyncio
 import os
@@ -23,7 +25,9 @@ class Failpoints:
 
     @classmethod
     def parse(cls, spec: str) -> "Failpoints":
-        """Raises ValueError for a spec that cannot be read: a typing error must not make a test pass."""
+        """Raises ValueError for a spec that cannot be read: a typing error must not make a test
+        pass.
+        """
         points: dict[str, _Point] = {}
         for part in filter(None, (piece.strip() for piece in spec.split(","))):
             found = _SPEC.fullmatch(part)

@@ -1,12 +1,14 @@
-"""Kafka as a transport that may repeat, reorder or lose: a publisher that never hangs and a batch consumer that never skips.
+"""Kafka as a transport that may repeat, reorder or lose: a publisher that never hangs and a batch
+consumer that never skips.
 
-Publisher: the idempotent producer can wedge for good after a batch expired, and a send can hang for a whole outage
-(aiokafka 1017). So every publish has a deadline, and a producer that failed once is closed and built anew. Cancelling
-does not unsend: the same record may appear later and again, which R3 makes harmless.
+Publisher: the idempotent producer can wedge for good after a batch expired, and a send can hang for
+a whole outage (aiokafka 1017). So every publish has a deadline, and a producer that failed once is
+closed and built anew. Cancelling does not unsend: the same record may appear later and again, which
+R3 makes harmless.
 
-Consumer: FastStream hands over batches of bytes with MANUAL acknowledgement. It swallows a handler's exception, and a
-later commit would then step over the failed batch; so a batch is repeated here until its handler has returned, and
-only then its own explicit offsets are committed.
+Consumer: FastStream hands over batches of bytes with MANUAL acknowledgement. It swallows a
+handler's exception, and a later commit would then step over the failed batch; so a batch is
+repeated here until its handler has returned, and only then its own explicit offsets are committed.
 """
 
 import asyncio
@@ -46,7 +48,8 @@ MAX_BATCH_BYTES = 256 * 1024
 PARK_S = 15.0  # how long a partition rests before its record is tried again
 
 Batch = Sequence["ConsumerRecord"]
-# What a handler could not take yet: (topic, partition) -> first offset that must not be stepped over.
+# What a handler could not take yet: (topic, partition) -> first offset that must not be stepped
+# over.
 Parked = Mapping[tuple[str, int], int]
 
 
@@ -68,8 +71,9 @@ class Publisher:
         self._building = asyncio.Lock()
 
     async def publish(self, records: Sequence[Outgoing]) -> list[bool]:
-        """One flag per record: True when the brokers have acknowledged it. Never raises for trouble with Kafka and
-        never takes much longer than PUBLISH_LIMIT_S."""
+        """One flag per record: True when the brokers have acknowledged it. Never raises for trouble
+        with Kafka and never takes much longer than PUBLISH_LIMIT_S.
+        """
         try:
             async with asyncio.timeout(PUBLISH_LIMIT_S):
                 producer = await self._ready_producer()
@@ -137,7 +141,9 @@ async def _close(producer: AIOKafkaProducer) -> None:
 
 
 def consumer_broker(bootstrap: str, client_id: str) -> KafkaBroker:
-    """A FastStream broker without type injection: a batch of 100 costs 0.6 us a message instead of 35 to 156."""
+    """A FastStream broker without type injection: a batch of 100 costs 0.6 us a message instead of
+    35 to 156.
+    """
     return KafkaBroker(bootstrap, client_id=client_id, apply_types=False, logger=None)
 
 
@@ -154,11 +160,14 @@ def subscribe_batches(
     handle: Callable[[Batch], Awaitable[Parked | None]],
     after_commit: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Calls `handle(records)` for each batch (several partitions, order kept within one), again and again until it
-    returns, then commits exactly these offsets. Not committed: a batch whose process stops or dies meanwhile.
+    """Calls `handle(records)` for each batch (several partitions, order kept within one), again and
+    again until it returns, then commits exactly these offsets. Not committed: a batch whose process
+    stops or dies meanwhile.
 
-    A handler may return partitions that it parks: they are committed up to the given offset, sought back to it and not
-    read for PARK_S, while the others go on. `after_commit` runs once the offsets are committed."""
+    A handler may return partitions that it parks: they are committed up to the given offset, sought
+    back to it and not read for PARK_S, while the others go on. `after_commit` runs once the offsets
+    are committed.
+    """
 
     @broker.subscriber(
         topic,
@@ -238,7 +247,9 @@ async def _commit(process: Process, consumer: Any, records: Batch, parked: Parke
 
 
 async def run_consumer(broker: KafkaBroker, process: Process) -> None:
-    """Connects as soon as Kafka answers, in whatever order things start, and stops with the process."""
+    """Connects as soon as Kafka answers, in whatever order things start, and stops with the
+    process.
+    """
     part = "kafka consumer"
     process.health.trouble(part, "not connected yet")
     while not process.stopping.is_set():

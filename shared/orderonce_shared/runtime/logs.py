@@ -1,6 +1,8 @@
-"""Structured logs: one JSON line per event on standard error, with order and trace ids bound where they are known.
+"""Structured logs: one JSON line per event on standard error, with order and trace ids bound where
+they are known.
 
-Secrets never get here: they are SecretStr or bytes, and a field whose name speaks of one is blotted out all the same.
+Secrets never get here: they are SecretStr or bytes, and a field whose name speaks of one is blotted
+out all the same.
 """
 
 import json
@@ -54,7 +56,9 @@ def _blot_secrets(_: Any, __: str, event: Any) -> Any:
 
 
 def _to_json(event: Any, **_: Any) -> str:
-    """Whatever is logged becomes a line: a log call that raises takes a request or a loop with it."""
+    """Whatever is logged becomes a line: a log call that raises takes a request or a loop with
+    it.
+    """
     try:
         return orjson.dumps(event, default=str).decode()
     except TypeError:  # a lone surrogate, an integer above 64 bits, a key that is no text

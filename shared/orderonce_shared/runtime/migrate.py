@@ -1,7 +1,9 @@
-"""Applies every service's migrations and sets the roles' passwords. Safe to repeat and to run twice at once.
+"""Applies every service's migrations and sets the roles' passwords. Safe to repeat and to run twice
+at once.
 
-yoyo runs the files: plain SQL, forward only, each in a transaction, a lock table against a second runner.
-`python -m orderonce_shared.runtime.migrate` with MIGRATE_DATABASE_URL (owner) and one MIGRATE_<ROLE>_PASSWORD per role.
+yoyo runs the files: plain SQL, forward only, each in a transaction, a lock table against a second
+runner. `python -m orderonce_shared.runtime.migrate` with MIGRATE_DATABASE_URL (owner) and one
+MIGRATE_<ROLE>_PASSWORD per role.
 """
 
 import re
@@ -41,7 +43,9 @@ def migration_folders() -> list[str]:
 
 
 def apply_migrations(url: str) -> list[str]:
-    """Applies what is missing, in dependency order; returns the ids applied. `url` is the owner's."""
+    """Applies what is missing, in dependency order; returns the ids applied. `url` is the
+    owner's.
+    """
     parts = urlsplit(url)
     backend = get_backend(urlunsplit(parts._replace(scheme="postgresql+psycopg")))
     try:
@@ -56,8 +60,9 @@ def apply_migrations(url: str) -> list[str]:
 
 
 def set_passwords(url: str, passwords: dict[str, SecretStr]) -> None:
-    """Gives each login role its password. The password goes as a literal inside one statement on a local or TLS
-    connection; Postgres stores the SCRAM verifier."""
+    """Gives each login role its password. The password goes as a literal inside one statement on a
+    local or TLS connection; Postgres stores the SCRAM verifier.
+    """
     with psycopg.connect(url) as connection:
         for role, password in passwords.items():
             connection.execute(

@@ -1,7 +1,9 @@
-"""The life of a service process: loops that survive a lost database, signals, servers on sockets of our own, a clean end.
+"""The life of a service process: loops that survive a lost database, signals, servers on sockets of
+our own, a clean end.
 
-A loop is a step that is repeated: it logs a failure, marks the process not ready, waits a growing pause and tries
-again. Nothing here may end a loop but the stop event. What a step must not repeat, the step itself protects.
+A loop is a step that is repeated: it logs a failure, marks the process not ready, waits a growing
+pause and tries again. Nothing here may end a loop but the stop event. What a step must not repeat,
+the step itself protects.
 """
 
 import asyncio
@@ -116,7 +118,9 @@ class Process:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals belong to run_service: uvicorn would stop before the consumers have handed over."""
+        """Signals belong to run_service: uvicorn would stop before the consumers have handed
+        over.
+        """
         yield
 
 
@@ -156,8 +160,9 @@ async def serve(process: Process, app: Any, sock: socket.socket) -> None:
 
 
 def run_service(main: Callable[[Process], Coroutine[Any, Any, None]], log: Logger) -> None:
-    """Runs `main(process)` until it returns; SIGTERM and SIGINT set `process.stopping`. Refuses `python -O`:
-    assertions state invariants about money and stay on (R11)."""
+    """Runs `main(process)` until it returns; SIGTERM and SIGINT set `process.stopping`. Refuses
+    `python -O`: assertions state invariants about money and stay on (R11).
+    """
     if not __debug__:
         raise SystemExit("assertions are off (python -O or PYTHONOPTIMIZE); orderonce needs them")
 

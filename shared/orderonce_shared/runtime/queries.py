@@ -1,7 +1,9 @@
-"""SQL lives in `queries.sql` beside a service's store: `-- name: claim`, one line of why, the statement with $1, $2, …
+"""SQL lives in `queries.sql` beside a service's store: `-- name: claim`, one line of why, the
+statement with $1, $2, …
 
-Refused: aiosql. It reads the same files but rewrites `:name` parameters and makes untyped methods at run time; here the
-statement is sent as it is written, and one typed function per query stands in store.py. What is left is this split.
+Refused: aiosql. It reads the same files but rewrites `:name` parameters and makes untyped methods
+at run time; here the statement is sent as it is written, and one typed function per query stands in
+store.py. What is left is this split.
 """
 
 import re
@@ -12,8 +14,10 @@ _MEANT_AS_NAME = re.compile(r"^\s*--\s*name\s*:", re.MULTILINE | re.IGNORECASE)
 
 
 def load_queries(path: Path) -> dict[str, str]:
-    """name -> statement, comments kept. Raises ValueError for a file that would lose a statement: one without a name,
-    a name given twice, a name that is not one (its statement would join the one before)."""
+    """name -> statement, comments kept. Raises ValueError for a file that would lose a statement:
+    one without a name, a name given twice, a name that is not one (its statement would join the one
+    before).
+    """
     text = path.read_text()
     head, *pieces = _NAME.split(text)
     names, statements = pieces[::2], [piece.strip().rstrip(";") for piece in pieces[1::2]]

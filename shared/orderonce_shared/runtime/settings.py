@@ -1,4 +1,5 @@
-"""Settings are read once, in a service's main.py, from the environment. X_FILE names a file that holds the value of X.
+"""Settings are read once, in a service's main.py, from the environment. X_FILE names a file that
+holds the value of X.
 
 Files are how secrets come in where the environment can be read by others (containers, `ps e`).
 """
@@ -48,8 +49,9 @@ class _FileSource(PydanticBaseSettingsSource):
 
 
 class ServiceSettings(BaseSettings):
-    """Base of each service's settings; a subclass sets `env_prefix`. Unknown variables are ignored, bad ones end the
-    process with a sentence that names the variable and never its value."""
+    """Base of each service's settings; a subclass sets `env_prefix`. Unknown variables are ignored,
+    bad ones end the process with a sentence that names the variable and never its value.
+    """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 

@@ -1,4 +1,6 @@
-"""W3C trace context: one trace id from the HTTP request through Kafka's headers to the venue call and the booking."""
+"""W3C trace context: one trace id from the HTTP request through Kafka's headers to the venue call
+and the booking.
+"""
 
 import re
 
