@@ -31,6 +31,8 @@ STOP_S = 12.0  # services promise 10 s
 ASK_S = 10.0
 POLL_S = 0.05
 TAIL_BYTES = 3_000
+# Without byte code on disk every start of a service would compile all of its libraries anew.
+INHERITED = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 SCOPES = ("orders:read", "orders:write", "orders:cancel", "ledger:read")
 
 # Windows short enough that R7's three steps take seconds: window, 1 s step allowance, 2 s late
@@ -70,7 +72,7 @@ class Child:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(LAUNCH), *tied, sys.executable, *self.arguments],
-                env={**os.environ, **self.env, **(extra or {})},
+                env={**INHERITED, **self.env, **(extra or {})},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
@@ -376,7 +378,7 @@ async def _start(line: Line, shape: Shape) -> None:
 
 async def _mint_admin_key(line: Line) -> str:
     """The first admin key, made as an operator makes it."""
-    env = {**os.environ, **line.apis[0].env} if line.apis else dict(os.environ)
+    env = {**INHERITED, **line.apis[0].env}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "orderonce_api", "create-key", "--client", "admin",
         "--scopes", "admin", "--accounts", "*", "--name", "admin",

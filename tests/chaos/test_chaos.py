@@ -97,6 +97,7 @@ async def test_200_orders_and_10_kills(
         killed = await killer
         print(f"killed: {', '.join(killed)}")  # noqa: T201 (shown with a failure)
         for child in line.children:
+            await until(partial(_runs, child), RUN_S, f"{child.name} runs again")
             await child.wait_ready(line.http)
         doors = Doors(line.api_urls, line.control_url, line.ledger_url, key, ACCOUNTS)
         found = await audit_settled(doors, bot.record, limit_s=SETTLE_S)

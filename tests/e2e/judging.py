@@ -13,7 +13,7 @@ from orderonce_shared.contracts.commands import (
     command_headers,
 )
 from orderonce_shared.contracts.events import OrderEvent
-from orderonce_shared.contracts.topics import COMMANDS, EVENTS, prefixed
+from orderonce_shared.contracts.topics import COMMANDS, EVENTS, PARTITIONS, prefixed
 from orderonce_shared.runtime.ids import new_order_id
 from orderonce_shared.runtime.tracing import new_traceparent
 
@@ -119,9 +119,7 @@ class Records:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
         await consumer.start()
         try:
-            await consumer._client.force_metadata_update()
-            numbers = consumer.partitions_for_topic(name) or set()
-            partitions = [TopicPartition(name, number) for number in sorted(numbers)]
+            partitions = [TopicPartition(name, number) for number in range(PARTITIONS[topic])]
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)
             await consumer.seek_to_beginning(*partitions)

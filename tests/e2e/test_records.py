@@ -1,7 +1,9 @@
 """F9 and F25: what reaches the executor twice under one name, and is not the same."""
 
+from decimal import Decimal
 from uuid import uuid4
 
+from aiokafka import ConsumerRecord
 from orderonce_shared.contracts.topics import DLQ, header
 from orderonce_shared.domain.identity import client_order_id
 from orderonce_shared.domain.lifecycle import Status
@@ -49,7 +51,7 @@ async def test_F09_same_key_with_another_payload_at_the_executor(line: Line) -> 
 
     await until(is_dead_letter, 10, "the second payload is a dead letter")
     creates = await line.creates(client_order_id(client, first.key))
-    assert [row["params"]["quantity"] for row in creates] == ["0.001"]
+    assert [Decimal(row["params"]["quantity"]) for row in creates] == [first.quantity]
 
 
 async def test_F25_one_key_with_two_order_ids(line: Line) -> None:
@@ -86,7 +88,13 @@ async def test_undecodable_record_is_a_dead_letter(line: Line) -> None:
     after = place_command(client, new_key())
     await records.write(after)
     assert (await records.wait_final(client, after.order_id)).status is Status.FILLED
-    letters = [record for record in await records.all(DLQ) if record.value == poison]
+    letters: list[ConsumerRecord] = []
+
+    async def is_dead_letter() -> bool:
+        letters[:] = [record for record in await records.all(DLQ) if record.value == poison]
+        return bool(letters)
+
+    await until(is_dead_letter, 10, "the poison is a dead letter")
     assert len(letters) == 1
-    for name in ("topic", "partition", "offset", "error"):
-        assert header(letters[0].headers, name), f"no {name} in {letters[0].headers}"
+    for name in ("topic", "partition", "offset", "error", "first_seen"):
+        assert header(letters[0].headers, f"dlq_{name}"), f"no {name} in {letters[0].headers}"

@@ -97,6 +97,8 @@ def own_time_or_chance(code: Source) -> Iterator[str]:
     """Imports of time, random, secrets and uuid but for types, and calls that read a clock."""
     for node in ast.walk(code.tree):
         found = ""
+        if not isinstance(node, ast.stmt | ast.expr):
+            continue
         if isinstance(node, ast.Import):
             found = next((a.name for a in node.names if a.name in _SOURCE_MODULES), "")
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -122,19 +124,38 @@ _MONEY_FILES = re.compile(
 )
 
 
+_TIME = re.compile(r"_s\b|_S\b|seconds|\bage\b|_pause")
+
+
 def float_in_money(code: Source) -> Iterator[str]:
+    """Floats in files where amounts pass. A statement that speaks of seconds may hold one, but none
+    may convert to it: `float(price)` is how money is lost."""
     if not _MONEY_FILES.fullmatch(code.where):
         return
-    for node in ast.walk(code.tree):
-        is_literal = isinstance(node, ast.Constant) and isinstance(node.value, float)
-        is_name = isinstance(node, ast.Name) and node.id == "float"
-        if is_literal or is_name:
-            line = getattr(node, "lineno", 0)
+    for where, line, statement in _floats(code.tree):
+        if "float(" in statement or not _TIME.search(statement):
             yield (
-                f"{code.where}:{line}: a float on a path of money: use Decimal from"
-                " domain.money.parse_amount and its exact sums and products; keep durations in whole"
-                " milliseconds, or in another file"
+                f"{code.where}:{line}: {where} on a path of money: use Decimal from"
+                " domain.money.parse_amount with its exact sums and products; a duration is named"
+                " with its unit (pause_s)"
             )
+
+
+def _floats(tree: ast.Module) -> Iterator[tuple[str, int, str]]:
+    """(what, line, innermost simple statement or signature) of each float literal and name."""
+    for statement in ast.walk(tree):
+        if not isinstance(statement, ast.stmt):
+            continue
+        parts = [part for part in ast.iter_child_nodes(statement) if not isinstance(part, ast.stmt)]
+        text = " ".join(ast.unparse(part) for part in parts)
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            text += " " + statement.name
+        for part in parts:
+            for node in ast.walk(part):
+                if isinstance(node, ast.Constant) and isinstance(node.value, float):
+                    yield repr(node.value), node.lineno, text
+                elif isinstance(node, ast.Name) and node.id == "float":
+                    yield "float", node.lineno, text
 
 
 # --- Names that say nothing
@@ -283,6 +304,11 @@ def test_what_is_allowed_passes(ban: Ban, text: str) -> None:
         ("shared/orderonce_shared/contracts/fills.py", "def f(x: float) -> None: ...", True),
         ("services/ledger/orderonce_ledger/core.py", "x = float('1')", True),
         ("services/ledger/orderonce_ledger/core.py", "x = 1", False),
+        ("services/ledger/orderonce_ledger/core.py", "pause_s = float(price)", True),
+        ("services/ledger/orderonce_ledger/core.py", "pause_s: float = 0.5", False),
+        ("services/ledger/orderonce_ledger/core.py", "def age(x: int) -> float: ...", False),
+        ("services/ledger/orderonce_ledger/core.py", "def fee(x: int) -> float: ...", True),
+        ("services/ledger/orderonce_ledger/core.py", "if x:\n    wait_s = 1\n    y = 0.1", True),
         ("services/executor/orderonce_executor/lanes.py", "pause_s = 0.5", False),
     ],
 )

@@ -379,6 +379,8 @@ async def _read_dead_letters(world: World, number: int) -> list[tuple[bytes, dic
 
 
 async def test_the_door_says_no_in_problem_documents(world: World) -> None:
+    told = (await world.get("/v1/accounts")).json()["accounts"]
+    foreign = next(row["head"] for row in told if row["account"] == "paper-2")
     asked: list[tuple[str, str, Json, int, str]] = [
         ("GET", "/v1/proof", {}, 401, "credentials-invalid"),
         ("GET", "/v1/proof", {"key": "nonsense"}, 401, "credentials-invalid"),
@@ -387,7 +389,7 @@ async def test_the_door_says_no_in_problem_documents(world: World) -> None:
         ("DELETE", "/v1/proof", {"key": world.keys["all"]}, 405, "method-not-allowed"),
         ("GET", "/v1/accounts/paper-2/balances", {"key": world.keys["one"]}, 404, "not-found"),
         ("GET", "/v1/proof?account=paper-2", {"key": world.keys["one"]}, 404, "not-found"),
-        ("GET", "/v1/journals/7-1", {"key": world.keys["one"]}, 404, "not-found"),
+        ("GET", f"/v1/journals/{foreign}", {"key": world.keys["one"]}, 404, "not-found"),
         ("GET", "/v1/journals/x", {"key": world.keys["all"]}, 404, "not-found"),
         ("GET", "/v1/reconciliations/x", {"key": world.keys["all"]}, 404, "not-found"),
         ("GET", "/v1/fills?limit=0", {"key": world.keys["all"]}, 400, "request-invalid"),
@@ -395,6 +397,10 @@ async def test_the_door_says_no_in_problem_documents(world: World) -> None:
         ("GET", "/v1/fills?cursor=%00", {"key": world.keys["all"]}, 400, "request-invalid"),
         ("GET", "/v1/breaks?cursor=1", {"key": world.keys["all"]}, 400, "request-invalid"),
         ("GET", "/v1/breaks?type=%00", {"key": world.keys["all"]}, 400, "request-invalid"),
+        ("GET", "/v1/accounts/%00/balances", {"key": world.keys["all"]}, 400, "request-invalid"),
+        ("GET", "/v1/accounts/nobody/balances", {"key": world.keys["all"]}, 404, "not-found"),
+        ("GET", "/v1/breaks?status=gone", {"key": world.keys["all"]}, 400, "request-invalid"),
+        ("GET", "/v1/fills?order_id=1", {"key": world.keys["all"]}, 400, "request-invalid"),
         ("GET", "/v1/fills?account=%00", {"key": world.keys["all"]}, 400, "request-invalid"),
     ]
     for method, path, given, status, type_ in asked:

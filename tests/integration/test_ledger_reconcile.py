@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from orderonce_ledger import reconcile, statement
 from orderonce_ledger.book import book_fills, book_opening
+from orderonce_ledger.ports import RunRow
 from orderonce_ledger.reconcile import Reconciler, Rules
-from orderonce_ledger.store import RunRow, Store
+from orderonce_ledger.store import Store
 from orderonce_shared.domain.order import Side
 from orderonce_shared.domain.venue import Fee, VenueFill
 from orderonce_shared.runtime.clock import SystemClock

@@ -102,7 +102,7 @@ async def test_a_row_that_commits_late_is_found(database: Any) -> None:
         order = await made.owner.fetchval("SELECT order_id FROM api.orders")
         await made.owner.execute(
             "INSERT INTO api.outbox VALUES ('bot', 'late-key-late-key', $1, 'cancel', 'paper-1', 'k', 1, 2, 't', 'tp',"
-            " clock_timestamp(), clock_timestamp())",
+            " clock_timestamp(), 0, clock_timestamp())",
             order,
         )
         await late.commit()

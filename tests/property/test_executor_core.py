@@ -1,4 +1,5 @@
-"""The core is total and lawful over all states and words: hypothesis looks for a story that breaks it."""
+"""The core is total and lawful over all states and words: hypothesis looks for a story that breaks
+it."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -124,8 +125,8 @@ def test_nothing_goes_back_in_the_line_without_proof(row: Placement, heard: Hear
 
 @given(st.lists(st.tuples(WORDS, st.integers(0, 60)), max_size=12))
 def test_whole_stories_keep_every_promise(words: list[tuple[Heard, int]]) -> None:
-    """From SENDING on: the fill never falls, venue's finals absorb, an accepted cancel never leaves an order live
-    without being asked for again."""
+    """From SENDING on: the fill never falls, venue's finals absorb, an accepted cancel never leaves
+    an order live without being asked for again."""
     row, now = placement(State.SENDING), NOW
     for heard, seconds in words:
         now += timedelta(seconds=seconds)

@@ -52,6 +52,11 @@ def fills(draw: st.DrawFn) -> VenueFill:
     )
 
 
+def _draft(made: VenueFill) -> Draft:
+    trade = Trade("paper", "paper-1", made)
+    return draft_fill(trade, natural_key(trade), payload_hash(trade))
+
+
 def _moves(draft: Draft) -> dict[tuple[str, str], Fraction]:
     """In fractions: no decimal context can round what is compared here."""
     moved: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
@@ -63,7 +68,7 @@ def _moves(draft: Draft) -> dict[tuple[str, str], Fraction]:
 
 @given(fills())
 def test_each_asset_sums_to_zero_and_the_wallet_moves_by_the_trade(made: VenueFill) -> None:
-    draft = draft_fill(Trade("paper", "paper-1", made))
+    draft = _draft(made)
     moved = _moves(draft)
     by_asset: dict[str, Fraction] = defaultdict(Fraction)
     held: dict[str, Fraction] = defaultdict(Fraction)
@@ -79,7 +84,7 @@ def test_each_asset_sums_to_zero_and_the_wallet_moves_by_the_trade(made: VenueFi
 
 @given(fills())
 def test_fees_and_rebates_are_never_netted(made: VenueFill) -> None:
-    draft = draft_fill(Trade("paper", "paper-1", made))
+    draft = _draft(made)
     booked = [
         (entry.asset, entry.amount if entry.role == "fee" else entry.amount.copy_negate())
         for entry in draft.entries
@@ -98,7 +103,7 @@ def test_equal_hashes_mean_equal_economics(one: VenueFill, other: VenueFill) -> 
 
 @given(st.lists(fills(), max_size=6), st.integers(0, 6))
 def test_a_chain_is_the_same_in_one_piece_or_two(made: list[VenueFill], cut: int) -> None:
-    drafts = [draft_fill(Trade("paper", "paper-1", fill)) for fill in made]
+    drafts = [_draft(fill) for fill in made]
     whole = chain(1, 0, genesis(1, "paper-1"), drafts)
     first = chain(1, 0, genesis(1, "paper-1"), drafts[:cut])
     head = (first[-1].seq, first[-1].hash) if first else (0, genesis(1, "paper-1"))

@@ -200,8 +200,9 @@ def trim_log(log: Path) -> None:
 
 
 def say(line: str) -> None:
-    """One line in the supervisor's own log."""
-    print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), line, file=sys.stderr, flush=True)
+    """One line in the supervisor's own log; a full disk must not stop it from supervising."""
+    with contextlib.suppress(OSError):
+        print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), line, file=sys.stderr, flush=True)
 
 
 def _ending(code: int) -> str:

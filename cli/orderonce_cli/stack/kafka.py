@@ -21,6 +21,9 @@ from orderonce_cli.stack.layout import Layout, cache_folder, data_folder
 
 OLDEST_JAVA = 17  # Kafka 4's floor
 HEAP = "-Xmx512m"
+# The quick compiler and the plain collector: a third less processor time to get up, which a machine
+# that starts eight processes at once feels, for less speed at loads far above this stack's.
+STARTS_FAST = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 FORMAT_LIMIT_S = 120
 READY_LIMIT_S = 5.0  # of one question; start asks again and again
 STOP_LIMIT_S = 25.0  # it writes its snapshots and closes every log
@@ -78,7 +81,7 @@ def spec(layout: Layout, class_path: list[Path], env: dict[str, str]) -> Spec:
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
     )
     argv = (
-        find_java(), HEAP, "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true",
+        find_java(), HEAP, *STARTS_FAST, "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true",
         *logging_flags, "-cp", _short(class_path),
         "kafka.Kafka", str(_settings_file(layout)),
     )  # fmt: skip
@@ -135,7 +138,7 @@ def _format(layout: Layout, class_path: list[Path]) -> None:
     """Give the storage its cluster id, as Kafka demands before its first start."""
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     done = subprocess.run(
-        [find_java(), "-cp", _short(class_path), "kafka.tools.StorageTool",
+        [find_java(), *STARTS_FAST, "-cp", _short(class_path), "kafka.tools.StorageTool",
          "format", "--ignore-formatted", "-t", cluster, "-c", str(_settings_file(layout))],
         capture_output=True, text=True, timeout=FORMAT_LIMIT_S, env=marked({}, layout),
     )  # fmt: skip

@@ -1,7 +1,9 @@
-"""How much one venue account may be asked by this process, with a reserve that only cancels and look-ups may use.
+"""How much one venue account may be asked by this process, with a reserve that only cancels and
+look-ups may use.
 
-Why here and not in ccxt: its throttle has no burst, holds a cancel behind a slow read, and queues without a bound. A
-token and a free connection are taken before the CAS (R4), so that what is SENDING leaves at once.
+Why here and not in ccxt: its throttle has no burst, holds a cancel behind a slow read, and queues
+without a bound. A token and a free connection are taken before the CAS (R4), so that what is
+SENDING leaves at once.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +11,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class BudgetLimits:
-    """`requests_per_s` refill, `burst` at most saved up; `reserve` of it and `in_flight` connections for creates."""
+    """`requests_per_s` refill, `burst` at most saved up; `reserve` of it and `in_flight`
+    connections for creates."""
 
     requests_per_s: float
     burst: float
@@ -51,8 +54,8 @@ class Budget:
             self.tokens = min(self.tokens + 1, self.limits.burst)
 
     def take_question(self, now: float, weight: float = 1.0) -> float:
-        """Takes the tokens of a look-up or cancel, from the reserve too. Returns the seconds to wait before it leaves:
-        a question is late rather than lost."""
+        """Takes the tokens of a look-up or cancel, from the reserve too. Returns the seconds to
+        wait before it leaves: a question is late rather than lost."""
         self._refill(now)
         self.tokens -= weight
         return max(0.0, -self.tokens / self.limits.requests_per_s)

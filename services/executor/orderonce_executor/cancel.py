@@ -1,8 +1,10 @@
-"""VERB: cancel at the venue what its owner wants gone (R10). It never waits, not for the place and not behind it.
+"""VERB: cancel at the venue what its owner wants gone (R10). It never waits, not for the place and
+not behind it.
 
-The claim has written the durable mark before anything here runs. From then on the mark alone drives it: a row that might
-be live and carries it is cancelled by client id at once, again whenever it is found live, and after a crash by whoever
-adopts it. "No such order" proves nothing: the create may still be on its way, so only R7 ends such a row.
+The claim has written the durable mark before anything here runs. From then on the mark alone drives
+it: a row that might be live and carries it is cancelled by client id at once, again whenever it is
+found live, and after a crash by whoever adopts it. "No such order" proves nothing: the create may
+still be on its way, so only R7 ends such a row.
 """
 
 import asyncio
@@ -25,6 +27,7 @@ from orderonce_executor.store import PgStore
 AT_ONCE = 32
 ROWS = 200
 FIRST_PAUSE_S = 0.25
+MOST_DOUBLINGS = 10  # past the longest pause; 2.0 ** 1024 is an error
 LONGEST_PAUSE_S = 5.0
 
 
@@ -71,17 +74,14 @@ class Canceller:
     async def _cancel(self, placement: Placement) -> None:
         before = self.tried.get(placement.order_id)
         times = before.times if before is not None and before.state is placement.state else 0
-        pause = min(FIRST_PAUSE_S * 2.0**times, LONGEST_PAUSE_S)
+        pause = min(FIRST_PAUSE_S * 2.0 ** min(times, MOST_DOUBLINGS), LONGEST_PAUSE_S)
         self.tried[placement.order_id] = _Tried(
             times + 1, self.clock.monotonic() + pause, placement.state
         )
+        # After an error: the mark is durable, so the next step tries again.
         try:
-            await self._ask(placement)
-        except Exception as error:
-            # The mark is durable: the next step tries again.
-            self.process.log.warning(
-                "cancel-failed", order_id=str(placement.order_id), error=type(error).__name__
-            )
+            order_id = str(placement.order_id)
+            await self.process.attempt("cancel-failed", self._ask(placement), order_id=order_id)
         finally:
             self.busy.pop(placement.order_id, None)
 

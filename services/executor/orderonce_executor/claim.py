@@ -1,8 +1,10 @@
-"""VERB: make commands ours, once (R3). A row that an insert returned is ownership; everything else is answered or refused.
+"""VERB: make commands ours, once (R3). A row that an insert returned is ownership; everything else
+is answered or refused.
 
-One transaction per batch: rows, cancel marks, the consumer's position, and the events that say `claimed`. It dies before
-the commit: nothing happened, Kafka hands the batch to somebody again. After the commit: the rows are claimed and the
-batch comes again; each command is then a repeat, and its present state is said once more, which heals lost events too.
+One transaction per batch: rows, cancel marks, the consumer's position, and the events that say
+`claimed`. It dies before the commit: nothing happened, Kafka hands the batch to somebody again.
+After the commit: the rows are claimed and the batch comes again; each command is then a repeat, and
+its present state is said once more, which heals lost events too.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +26,8 @@ Name = tuple[str, str]  # (client, key)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One decoded command with where it came from. `dead_letter(why)` is what goes to the DLQ if it is refused."""
+    """One decoded command with where it came from. `dead_letter(why)` is what goes to the DLQ if it
+    is refused."""
 
     command: PlaceCommand | CancelCommand
     payload_hash: str
@@ -54,7 +57,8 @@ async def claim(
     asked: Sequence[Asked],
     clock: Clock,
 ) -> Claim:
-    """Inside the caller's transaction. Raises RacedError when another process claims the same keys at this moment."""
+    """Inside the caller's transaction. Raises RacedError when another process claims the same keys
+    at this moment."""
     result = Claim()
     places = [a for a in asked if isinstance(a.command, PlaceCommand)]
     cancels = [a for a in asked if isinstance(a.command, CancelCommand)]
@@ -174,8 +178,8 @@ def _cancel_trouble(
 async def _mark(
     store: ClaimStore, connection: Connection, row: Placement, clock: Clock, result: Claim
 ) -> Placement:
-    """The durable mark first (R10); what the venue has to be told follows after the commit, and by the mark alone if
-    this process dies in between."""
+    """The durable mark first (R10); what the venue has to be told follows after the commit, and by
+    the mark alone if this process dies in between."""
     after, _ = decide(row, CancelAsked(), clock.now())
     if after is row:
         return row

@@ -1,4 +1,5 @@
-"""The claim's statements: inserts that own, locks on what is known already, the consumer's position."""
+"""The claim's statements: inserts that own, locks on what is known already, the consumer's
+position."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

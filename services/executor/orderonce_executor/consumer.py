@@ -1,7 +1,8 @@
 """The Kafka door: batches of bytes from `orders.commands` -> claim (TX) -> offsets -> lanes.
 
-An undecodable record goes to `orders.dlq` with its original bytes, through the outbox of the claim's own transaction.
-A schema that this build does not know parks its partition, loudly: a rolling upgrade must not discard good orders.
+An undecodable record goes to `orders.dlq` with its original bytes, through the outbox of the
+claim's own transaction. A schema that this build does not know parks its partition, loudly: a
+rolling upgrade must not discard good orders.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,7 +65,8 @@ class Consumer:
         return read.parked
 
     async def deliver(self) -> None:
-        """Runs after the offsets. A process that dies before this leaves CLAIMED rows, which another takes up."""
+        """Runs after the offsets. A process that dies before this leaves CLAIMED rows, which
+        another takes up."""
         await self.failpoints.hit("after_offsets")
         results, self.waiting = self.waiting, []
         for result in results:

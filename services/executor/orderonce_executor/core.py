@@ -1,12 +1,14 @@
-"""PURE: what a word about an order makes of it. `decide(placement, heard, now) -> (placement, actions)`, total.
+"""PURE: what a word about an order makes of it. `decide(placement, heard, now) -> (placement,
+actions)`, total.
 
-Theory of operation. A placement is one row; whatever is heard about it (the reply to an attempt, evidence kept by a
-process that was too late, a look-up, a cancel's reply, the passing of time) comes through this one function. It only
-ever does what `domain.lifecycle.TRANSITIONS` lists. Four rules make it safe to apply words late, twice or out of order:
+Theory of operation. A placement is one row; whatever is heard about it (the reply to an attempt,
+evidence kept by a process that was too late, a look-up, a cancel's reply, the passing of time)
+comes through this one function. It only ever does what `domain.lifecycle.TRANSITIONS` lists. Four
+rules make it safe to apply words late, twice or out of order:
 
 - the venue's word merges monotonically: filled quantity never falls, an older word changes nothing;
-- a final state said by the venue absorbs; our own conclusions (NOT_PLACED, LAPSED, DENIED, CANCELED unsent) yield to
-  the venue's word, and that is an incident;
+- a final state said by the venue absorbs; our own conclusions (NOT_PLACED, LAPSED, DENIED, CANCELED
+  unsent) yield to the venue's word, and that is an incident;
 - a refusal speaks about its own attempt alone: one of attempt 1 never ends attempt 2;
 - silence proves nothing; "cannot ask" and an unproven absence are not even words that come here.
 
@@ -174,7 +176,8 @@ Decision = tuple[Placement, tuple[Action, ...]]
 
 
 def decide(placement: Placement, heard: Heard, now: datetime) -> Decision:
-    """The placement after `heard`, and what is to be done. `now` sets due times only, never a verdict."""
+    """The placement after `heard`, and what is to be done. `now` sets due times only, never a
+    verdict."""
     match heard:
         case Barred(bar):
             result = _barred(placement, bar)
@@ -230,7 +233,7 @@ def _replied(
         case RefusedUnprocessed(code, detail, _, pause_ms, clock_is_off):
             return _send_again(p, f"{detail} ({code})", pause_ms / 1000, clock_is_off, now)
         case Unsent(detail):
-            return _send_again(p, detail, 0.0, False, now)
+            return _send_again(p, detail, pause_s=0.0, measure_clock=False, now=now)
         case DuplicateId(detail) | Silence(detail):
             if p.state is State.UNKNOWN:
                 return p, ()
@@ -290,7 +293,8 @@ def _cancel_asked(p: Placement) -> Decision:
     return marked, (CancelAtVenue(),)
 
 
-# What the venue shows -> the state it means. REJECTED after OPEN is an end at the venue like any other.
+# What the venue shows -> the state it means. REJECTED after OPEN is an end at the venue like any
+# other.
 _SHOWN: dict[VenueStatus, State] = {
     VenueStatus.OPEN: State.OPEN,
     VenueStatus.FILLED: State.FILLED,
@@ -301,7 +305,8 @@ _SHOWN: dict[VenueStatus, State] = {
 
 
 def _venue_word(p: Placement, order: VenueOrder, fills_known: bool, now: datetime) -> Decision:
-    """Merges what the venue shows. Until its fills are recorded an ended order stays OPEN for readers."""
+    """Merges what the venue shows. Until its fills are recorded an ended order stays OPEN for
+    readers."""
     if p.state in (State.REJECTED, State.FILLED):
         return _absorbed(p, order)
     merged = _merged(p, order)
@@ -344,7 +349,8 @@ def _after_canceled(
     """A cancel said by the venue absorbs; fills that it had not counted still come in (R9)."""
     (fills_known, now), incident = known, _after_our_own_word(p)
     if order.status is VenueStatus.OPEN:
-        # An older word as a rule; where it is not, the order must not stay live. Cancelling twice is harmless.
+        # An older word as a rule; where it is not, the order must not stay live. Cancelling twice
+        # is harmless.
         changed = merged if merged == p else _watched(merged, now)
         return (p if merged == p else changed), (*incident, CancelAtVenue())
     grew = merged.filled_quantity > p.filled_quantity
@@ -397,12 +403,14 @@ def _cleared(p: Placement, state: State) -> Placement:
 
 
 def _watched(p: Placement, now: datetime) -> Placement:
-    """Ended, and looked at once more later: a fill may still come, or an order that was not there."""
+    """Ended, and looked at once more later: a fill may still come, or an order that was not
+    there."""
     return replace(p, settled=False, next_at=now + timedelta(seconds=WATCH_AFTER_END_S))
 
 
 def look_up_pause_s(age_s: float) -> float:
-    """How long to wait before an UNKNOWN order is looked up again: a tenth of its age, 1 to 30 s."""
+    """How long to wait before an UNKNOWN order is looked up again: a tenth of its age, 1 to 30
+    s."""
     return min(max(age_s / 10, LOOK_UP_FIRST_S), LOOK_UP_LONGEST_S)
 
 

@@ -1,4 +1,5 @@
-"""PURE: what goes out about an order: its snapshot for `orders.events`, its trades for `orders.fills`."""
+"""PURE: what goes out about an order: its snapshot for `orders.events`, its trades for
+`orders.fills`."""
 
 from uuid import UUID
 
@@ -17,7 +18,8 @@ from orderonce_executor.ports import Letter
 def order_event(
     p: Placement, *, claimed_keys: tuple[str, ...] = (), asked_order_id: UUID | None = None
 ) -> OrderEvent:
-    """The snapshot of this row. `at` is the row's last change, so that repeating it is byte for byte the same."""
+    """The snapshot of this row. `at` is the row's last change, so that repeating it is byte for
+    byte the same."""
     reason = (
         None
         if p.reason_code is None
@@ -52,8 +54,8 @@ def order_event(
 def event_letter(
     p: Placement, *, claimed_keys: tuple[str, ...] = (), asked_order_id: UUID | None = None
 ) -> Letter:
-    """The event as a letter. Written without pydantic, which would take 25 us of each order's budget; a test holds the
-    bytes to those of `order_event(..).encode()`."""
+    """The event as a letter. Written without pydantic, which would take 25 us of each order's
+    budget; a test holds the bytes to those of `order_event(..).encode()`."""
     body = {
         "schema": "order.v1",
         "order_id": str(p.order_id),

@@ -1,7 +1,8 @@
-"""One lane per venue account: what is claimed waits here in memory until budget and connection are ready for it.
+"""One lane per venue account: what is claimed waits here in memory until budget and connection are
+ready for it.
 
-The rows are in the database all the same; a lane is only their order and their hurry. Lanes know nothing of each other,
-and nobody in a lane waits for the reply to another order.
+The rows are in the database all the same; a lane is only their order and their hurry. Lanes know
+nothing of each other, and nobody in a lane waits for the reply to another order.
 """
 
 import asyncio
@@ -55,7 +56,8 @@ class Lanes:
         return MAX_HELD - len(self.held)
 
     def put_back(self, placements: Iterable[Placement], pause_s: float) -> None:
-        """Not sent for a reason that concerns the account: to the end of its lane, which rests a moment."""
+        """Not sent for a reason that concerns the account: to the end of its lane, which rests a
+        moment."""
         now = self.monotonic()
         for p in placements:
             lane = self.served.get(p.account)

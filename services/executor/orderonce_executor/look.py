@@ -1,4 +1,5 @@
-"""VERB: ask the venue for one order and record what it shows. Used by all who wonder: resolver, follower, canceller."""
+"""VERB: ask the venue for one order and record what it shows. Used by all who wonder: resolver,
+follower, canceller."""
 
 from dataclasses import dataclass
 

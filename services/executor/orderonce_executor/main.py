@@ -52,6 +52,8 @@ COUNT_S = 2.0
 LOST_SLACK_S = 10.0  # beyond the venue's time-out: a row that no task holds by then was never sent
 DOOR_SLACK_S = 1.0  # the door times out first, and knows more about what was written
 REFUSED_LOG_S = 30.0
+RECORD_LIMIT_S = 4.0
+RELAY_LIMIT_S = 2.0
 GC_THRESHOLDS = (20_000, 20, 50)  # rows in hand make no cycles
 
 
@@ -93,7 +95,10 @@ async def run(
     credentials: dict[str, Credential],
     failpoints: Failpoints,
 ) -> None:
-    """Serves until the process stops; then: no new work, calls in flight heard and recorded, letters out, lock gone."""
+    """Serves until the process stops; then: no new work, calls in flight heard and recorded,
+    letters out, lock gone."""
+    for part in ("database", "owner", "accounts", "kafka consumer"):
+        process.health.trouble(part, "starting")
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     app = Starlette(routes=admin_routes(process.health, registry))
@@ -110,7 +115,10 @@ async def run(
             await _live(process, settings, parts)
     finally:
         await publisher.close()
-        await pool.close()
+        try:
+            await asyncio.wait_for(pool.close(), RELAY_LIMIT_S)
+        except TimeoutError:
+            pool.terminate()
 
 
 async def _database(process: Process, settings: ExecutorSettings) -> Pool | None:
@@ -132,13 +140,15 @@ async def _database(process: Process, settings: ExecutorSettings) -> Pool | None
 
 
 async def _own_timeline(process: Process, pool: Pool) -> str | None:
-    """The history of our rows, or None after having refused to work on another one until the process stops (R13)."""
+    """The history of our rows, or None after having refused to work on another one until the
+    process stops (R13)."""
     ours, present = await remember_timeline(pool)
     if ours == present:
         return ours
     sentence = (
-        f"the database is on history {present}, but the executor's rows were written on {ours}: it failed over or was"
-        " restored, and may have forgotten orders that are at the venues. Nothing is claimed, sent or cancelled."
+        f"the database is on history {present}, but the executor's rows were written on {ours}:"
+        " it failed over or was restored, and may have forgotten orders that are at the venues."
+        " Nothing is claimed, sent or cancelled."
         " Compare the venues' open orders with the rows before anything else"
     )
     process.health.trouble("timeline", sentence)
@@ -239,16 +249,24 @@ async def _live(process: Process, settings: ExecutorSettings, parts: Parts) -> N
     sending = asyncio.create_task(parts.sender.run())
     sending.add_done_callback(lambda done: _stop_if_died(process, done))
     await process.stopping.wait()
-    # R8 and F16: nothing new; what is on the wire is heard and recorded; letters leave; then the lock ends.
+    # F16: nothing new; what is on the wire is heard and recorded; letters leave; then the lock ends
+    # and others take up the rest. A database or a Kafka that is away is not waited for: what they
+    # have not heard is in the rows, or asked of the venue again.
     await process.finish()
     await asyncio.wait([sending])
     for verb in (parts.canceller, parts.tracker, parts.resolver):
         await verb.finish()
     heard.set()
-    await asyncio.wait([recording, relaying])
+    await _end(recording, RECORD_LIMIT_S)
+    await _end(relaying, RELAY_LIMIT_S)
     parts.owner.release()
-    await asyncio.wait([owning])
+    await _end(owning, RELAY_LIMIT_S)
     await parts.markets.close()
+
+
+async def _end(task: "asyncio.Task[None]", limit_s: float) -> None:
+    await asyncio.wait([task], timeout=limit_s)
+    task.cancel()
 
 
 def _start_loops(process: Process, parts: Parts) -> None:

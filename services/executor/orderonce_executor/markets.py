@@ -1,8 +1,10 @@
-"""VERB: which accounts this process serves, what their venues trade, and how far the venues' clocks are off.
+"""VERB: which accounts this process serves, what their venues trade, and how far the venues' clocks
+are off.
 
-An account is served when it is admitted (control.account), its key is in the credentials file, and the venue says that
-the key belongs to the user that was admitted. The offset of the venue's clock to the database's decides nothing about
-safety (the venue's window does); it decides how many requests are refused as too old or too new.
+An account is served when it is admitted (control.account), its key is in the credentials file, and
+the venue says that the key belongs to the user that was admitted. The offset of the venue's clock
+to the database's decides nothing about safety (the venue's window does); it decides how many
+requests are refused as too old or too new.
 """
 
 from collections.abc import Awaitable, Callable
@@ -92,13 +94,15 @@ class Markets:
         self.process.log.info("account-served", account=name, venue=row["venue"])
 
     def _refuse(self, name: str, row: Any, why: str) -> None:
-        """Loudly, and not asked again until it is admitted anew: orders must not go to another's account."""
+        """Loudly, and not asked again until it is admitted anew: orders must not go to another's
+        account."""
         self.refused[name] = row["venue_uid"]
         self.process.health.trouble(f"account {name}", why)
         self.process.log.error("account-refused", account=name, why=why)
 
     async def measure_clocks(self) -> None:
-        """Each account's offset: every second while it trades, after a refusal for its time at once."""
+        """Each account's offset: every second while it trades, after a refusal for its time at
+        once."""
         now = self.clock.monotonic()
         for lane in list(self.lanes.served.values()):
             busy = lane.queue or lane.budget.creates_in_flight
@@ -113,7 +117,8 @@ class Markets:
                     self.process.health.fine(f"clock {lane.account}")
 
     async def _measure(self, lane: Lane) -> None:
-        """Database clock before and after the venue's; the midpoint of the shortest round trip counts."""
+        """Database clock before and after the venue's; the midpoint of the shortest round trip
+        counts."""
         best: tuple[int, int] | None = None
         for _ in range(CLOCK_SAMPLES):
             before = await self.store.database_clock_ms()
@@ -132,7 +137,8 @@ class Markets:
         self.lanes.wake.set()
 
     async def refresh_instruments(self) -> None:
-        """Instruments at the start and every ten minutes, reference prices every two seconds, once per venue."""
+        """Instruments at the start and every ten minutes, reference prices every two seconds, once
+        per venue."""
         now = self.clock.monotonic()
         for venue, lane in {lane.venue: lane for lane in self.lanes.served.values()}.items():
             try:

@@ -1,4 +1,5 @@
-"""What /metrics says. Made once in main.py and handed to the verbs; denied, rejected, not placed and unknown never mix."""
+"""What /metrics says. Made once in main.py and handed to the verbs; denied, rejected, not placed
+and unknown never mix."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 

@@ -1,8 +1,9 @@
 """VERB: be alive, and take up what the dead leave behind (R8).
 
-A process is alive while it holds a session advisory lock, on a connection of its own outside the pool. When that
-connection ends, it stops sending and becomes somebody new: its rows are then those of a dead process, which whoever looks
-first takes up, itself included. CLAIMED rows need no lease, since the CAS excludes; SENDING ones go to R7.
+A process is alive while it holds a session advisory lock, on a connection of its own outside the
+pool. When that connection ends, it stops sending and becomes somebody new: its rows are then those
+of a dead process, which whoever looks first takes up, itself included. CLAIMED rows need no lease,
+since the CAS excludes; SENDING ones go to R7.
 """
 
 import asyncio
@@ -45,7 +46,8 @@ class Owner:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, ready: asyncio.Event) -> None:
-        """Holds the lock until the process has finished (`release`); takes a new one when it is lost."""
+        """Holds the lock until the process has finished (`release`); takes a new one when it is
+        lost."""
         backend: int | None = None
         while not self.ended.is_set():
             try:
@@ -96,7 +98,8 @@ class Owner:
 
 @dataclass(slots=True)
 class Adopter:
-    """Takes up rows and letters of dead processes, `ADOPT_ROWS` at a time, shared out by SKIP LOCKED."""
+    """Takes up rows and letters of dead processes, `ADOPT_ROWS` at a time, shared out by SKIP
+    LOCKED."""
 
     store: PgStore
     lanes: Lanes
@@ -106,7 +109,8 @@ class Adopter:
     hear_lost: Callable[[Placement, SenderLost], Awaitable[None]]
 
     async def step(self) -> None:
-        """Dies before the update: another adopts. After it: the rows are those of a dead process again."""
+        """Dies before the update: another adopts. After it: the rows are those of a dead process
+        again."""
         dead = await self.store.dead_processes()
         if not dead:
             return

@@ -1,13 +1,15 @@
 """VERB: CAS to SENDING, send, hear (R4, R5). The only place that asks a venue to open an order.
 
-Theory of operation. `Sender.run` takes what the lanes have ready (token and connection held), and lets one autocommitted
-statement decide for all of them: what queued while the previous statement ran shares the next one. Each row that came
-back as SENDING then leaves in a task of its own; no order waits for the reply to another.
+Theory of operation. `Sender.run` takes what the lanes have ready (token and connection held), and
+lets one autocommitted statement decide for all of them: what queued while the previous statement
+ran shares the next one. Each row that came back as SENDING then leaves in a task of its own; no
+order waits for the reply to another.
 
-Where a kill -9 leaves an order: before the CAS it is CLAIMED and another process sends it. After the CAS, before a byte,
-or after the reply and before the record, it is SENDING with stamp and window stored; nobody sends it again, R7 asks the
-venue and, when the window has closed on the venue's clock, may prove that it never got there. A process that only froze
-wakes with an old stamp: the door refuses to send it after half of the window, and the venue after all of it.
+Where a kill -9 leaves an order: before the CAS it is CLAIMED and another process sends it. After
+the CAS, before a byte, or after the reply and before the record, it is SENDING with stamp and
+window stored; nobody sends it again, R7 asks the venue and, when the window has closed on the
+venue's clock, may prove that it never got there. A process that only froze wakes with an old stamp:
+the door refuses to send it after half of the window, and the venue after all of it.
 """
 
 import asyncio
@@ -71,7 +73,8 @@ class Sender:
         try:
             result = await self.store.cas_sending(batch, self.limits)
         except DATABASE_TROUBLE as error:
-            # Whether it was committed is not known. CLAIMED rows are found by the sweep, SENDING ones by R7.
+            # Whether it was committed is not known. CLAIMED rows are found by the sweep, SENDING
+            # ones by R7.
             self.process.log.warning("cas-failed", rows=len(batch), error=type(error).__name__)
             for p in batch:
                 self.lanes.give_back(p, unused=True)
@@ -97,7 +100,8 @@ class Sender:
             task.add_done_callback(self.endings.discard)
 
     async def _end_unsent(self, placement: Placement, bar: Bar) -> None:
-        """Lapsed, denied or canceled: stored in a transaction of its own. Dies before it: the next CAS says so again."""
+        """Lapsed, denied or canceled: stored in a transaction of its own. Dies before it: the next
+        CAS says so again."""
         self.metrics.barred.labels(bar.value).inc()
         await self.recorder.hear(Hearing(placement, Barred(bar)))
         self.lanes.release(placement)
@@ -125,7 +129,8 @@ class Sender:
             self.lanes.wake.set()
 
     async def _call(self, lane: Lane, placement: Placement, returned_at: float) -> PlaceVerdict:
-        """The only line that writes an order to a venue, under a time-out and after R5's local check."""
+        """The only line that writes an order to a venue, under a time-out and after R5's local
+        check."""
         assert placement.window_ms is not None
         late = self.clock.monotonic() - returned_at
         if late > HALF_WINDOW * placement.window_ms / 1000:
@@ -148,7 +153,8 @@ class Sender:
     async def _fills(
         self, lane: Lane | None, placement: Placement, verdict: PlaceVerdict
     ) -> tuple[tuple[VenueFill, ...], bool]:
-        """The fills of an acknowledged order: with the reply, else asked for; (fills, whether these are all)."""
+        """The fills of an acknowledged order: with the reply, else asked for; (fills, whether these
+        are all)."""
         if not isinstance(verdict, Acknowledged) or lane is None:
             return (), True
         order = verdict.order

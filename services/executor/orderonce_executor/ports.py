@@ -1,4 +1,5 @@
-"""What the verbs need from the outside: a store that compares before it sets, and a venue. Tests bring their own."""
+"""What the verbs need from the outside: a store that compares before it sets, and a venue. Tests
+bring their own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,8 +50,8 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row to be changed from `before` to `after`, with what came along. `after is before` stores words and fills
-    alone."""
+    """One row to be changed from `before` to `after`, with what came along. `after is before`
+    stores words and fills alone."""
 
     before: Placement
     after: Placement
@@ -61,7 +62,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """`rows`: per change the row as it is now, or None where the comparison missed and only the words were kept."""
+    """`rows`: per change the row as it is now, or None where the comparison missed and only the
+    words were kept."""
 
     rows: list[Placement | None]
     posted: list[Posted] = field(default_factory=list)
@@ -89,7 +91,8 @@ class SendLimits:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Which rows of ours are due: in one of these states, not in `held`, at most `limit`, oldest due time first."""
+    """Which rows of ours are due: in one of these states, not in `held`, at most `limit`, oldest
+    due time first."""
 
     states: tuple[State, ...]
     held: Sequence[UUID] = ()
@@ -161,7 +164,8 @@ class Venue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """Venue's clock minus the database's, in milliseconds, with half of the round trip that measured it."""
+    """Venue's clock minus the database's, in milliseconds, with half of the round trip that
+    measured it."""
 
     offset_ms: int
     uncertain_ms: int

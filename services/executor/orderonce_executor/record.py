@@ -1,9 +1,11 @@
-"""VERB: write down what was heard (R6): many words per transaction, and what queued meanwhile shares the next one.
+"""VERB: write down what was heard (R6): many words per transaction, and what queued meanwhile
+shares the next one.
 
-A word goes through `core.decide` on the row as its sender knew it, and is stored by CAS. When that misses, somebody else
-has changed the row: the words are kept with their attempt, and `settle` decides again on the row as it is now. So an OK
-is never thrown away. The process dies before the transaction: the row says SENDING and R7 asks the venue; in it: the
-same; after: it is done, and the letters wait in the outbox.
+A word goes through `core.decide` on the row as its sender knew it, and is stored by CAS. When that
+misses, somebody else has changed the row: the words are kept with their attempt, and `settle`
+decides again on the row as it is now. So an OK is never thrown away. The process dies before the
+transaction: the row says SENDING and R7 asks the venue; in it: the same; after: it is done, and the
+letters wait in the outbox.
 """
 
 import asyncio
@@ -43,7 +45,8 @@ MISS_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """Something heard about a row, with the fills that came along, and how absence was proven where it was."""
+    """Something heard about a row, with the fills that came along, and how absence was proven where
+    it was."""
 
     placement: Placement
     heard: Heard
@@ -86,8 +89,8 @@ class Recorder:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def hear(self, hearing: Hearing) -> Placement | None:
-        """Decides and stores; returns the row as stored, or None when the words were kept for `settle`. Waits as long
-        as the database is away: an answer in hand is not given up."""
+        """Decides and stores; returns the row as stored, or None when the words were kept for
+        `settle`. Waits as long as the database is away: an answer in hand is not given up."""
         done: asyncio.Future[Placement | None] = asyncio.get_running_loop().create_future()
         self.jobs.append(_Job(hearing, done))
         self.wake.set()
@@ -167,8 +170,8 @@ class Recorder:
             job.answer(row)
 
     async def _one_by_one(self, batch: list[_Job], error: Exception) -> list[_Job]:
-        """One word that the database refuses must not hold up its neighbours. Its row stays as it is: R7 asks again.
-        Returns what the database could not be asked about."""
+        """One word that the database refuses must not hold up its neighbours. Its row stays as it
+        is: R7 asks again. Returns what the database could not be asked about."""
         if len(batch) == 1:
             self.metrics.incidents.inc()
             self.process.log.error(
@@ -189,7 +192,8 @@ class Recorder:
         return left
 
     async def _say_sending(self) -> None:
-        """`sending` is said of orders that are on the wire for longer than a moment: the others have moved on."""
+        """`sending` is said of orders that are on the wire for longer than a moment: the others
+        have moved on."""
         late = self.clock.monotonic() - NOTICE_AFTER_S
         due = [p for since, p in self.wire.values() if since < late]
         if not due:

@@ -1,8 +1,10 @@
-"""VERB: outbox to Kafka. What a transaction has posted is published after its commit and deleted when acknowledged.
+"""VERB: outbox to Kafka. What a transaction has posted is published after its commit and deleted
+when acknowledged.
 
-Letters usually come straight from the transaction's hand, so that nothing is read back. A process that dies before the
-publish leaves its rows to whoever adopts them; after the publish and before the delete the record goes out twice, which
-readers of (timeline, version) and of natural keys do not notice.
+Letters usually come straight from the transaction's hand, so that nothing is read back. A process
+that dies before the publish leaves its rows to whoever adopts them; after the publish and before
+the delete the record goes out twice, which readers of (timeline, version) and of natural keys do
+not notice.
 """
 
 import asyncio
@@ -45,7 +47,8 @@ class Relay:
             self.wake.set()
 
     async def run(self) -> None:
-        """Publishes until the process stops and nothing is left in hand, or the limit of a stop is near."""
+        """Publishes until the process stops and nothing is left in hand, or the limit of a stop is
+        near."""
         while not self.process.stopping.is_set() or self.in_hand:
             if not self.in_hand and not self.process.stopping.is_set():
                 await self.process.pause(SWEEP_EVERY_S, self.wake)
@@ -58,11 +61,8 @@ class Relay:
         flags = await self.publisher.publish([self._outgoing(p) for p in batch])
         done = [p.id for p, acknowledged in zip(batch, flags, strict=True) if acknowledged]
         if done:
-            try:
-                await self.store.posted(done)
-            except Exception as error:
-                # The rows stay and go out again: at least once is what readers expect.
-                self.process.log.warning("outbox-not-cleared", error=type(error).__name__)
+            # After an error the rows stay and go out again: at least once is what readers expect.
+            await self.process.attempt("outbox-not-cleared", self.store.posted(done))
             for id in done:
                 del self.in_hand[id]
         if len(done) == len(batch):

@@ -1,12 +1,16 @@
-"""VERB: what became of an attempt that nobody has word of (R7). Find first; absence only by three steps.
+"""VERB: what became of an attempt that nobody has word of (R7). Find first; absence only by three
+steps.
 
-Theory of operation. An UNKNOWN order is looked up at once and then with growing pauses. Found: its state is recorded.
-Absent counts only when, in this order,
-  1. the venue's own time is past signed_at + window + step allowance: the venue refuses the attempt from now on;
-  2. its late-visibility bound has then passed on our own monotonic clock: whatever it took can be seen by now;
-  3. a look-up begun after that answers on every rung with nothing. "Cannot ask" is never "not found".
-Steps live in this process's memory: who dies in between loses time, never an order, since another begins at step 1.
-What the steps showed is stored with the attempt.
+Theory of operation. An UNKNOWN order is looked up at once and then with growing pauses. Found: its
+state is recorded. Absent counts only when, in this order,
+  1. the venue's own time is past signed_at + window + step allowance: the venue refuses the attempt
+     from now on;
+  2. its late-visibility bound has then passed on our own monotonic clock: whatever it took can be
+     seen by now;
+  3. a look-up begun after that answers on every rung with nothing. "Cannot ask" is never "not
+     found".
+Steps live in this process's memory: who dies in between loses time, never an order, since another
+begins at step 1. What the steps showed is stored with the attempt.
 """
 
 import asyncio
@@ -64,7 +68,8 @@ class Asking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Where a proof of absence stands: `proven` with its evidence, else when it is worth going on."""
+    """Where a proof of absence stands: `proven` with its evidence, else when it is worth going
+    on."""
 
     closed: Closed | None
     proven: dict[str, object] | None = None
@@ -140,18 +145,18 @@ class Resolver:
         self.signals.resolve.set()
 
     async def _resolve(self, placement: Placement) -> None:
+        # After an error the row stays due: the next step asks again. Nothing was concluded.
         try:
-            wait_s = await self._round(placement)
-            if wait_s is not None:
-                await self.store.postpone([placement.order_id], [wait_s])
-        except Exception as error:
-            # The row stays due: the next step asks again. Nothing was concluded.
-            self.process.log.warning(
-                "resolve-failed", order_id=str(placement.order_id), error=type(error).__name__
-            )
+            work = self._ask_and_wait(placement)
+            await self.process.attempt("resolve-failed", work, order_id=str(placement.order_id))
         finally:
             self.busy.pop(placement.order_id, None)
             self.signals.resolve.set()
+
+    async def _ask_and_wait(self, placement: Placement) -> None:
+        wait_s = await self._round(placement)
+        if wait_s is not None:
+            await self.store.postpone([placement.order_id], [wait_s])
 
     async def _round(self, placement: Placement) -> float | None:
         """One round for one order; how long to leave it alone, or None when it is settled."""

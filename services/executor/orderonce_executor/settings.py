@@ -12,20 +12,37 @@ class ExecutorSettings(ServiceSettings):
         env_prefix="EXECUTOR_", frozen=True, hide_input_in_errors=True
     )
 
-    database_url: SecretStr
+    database_url: SecretStr = Field(description="Postgres, as the role executor")
     kafka_bootstrap: str
     topic_prefix: str = ""
     host: str = "127.0.0.1"
     admin_port: int = 8083
-    credentials: Path  # JSON of mode 0600: shared.venues.credentials
-    venue_urls: dict[str, str] = Field(default_factory=dict)  # venue -> scheme://host:port
-    window_ms: int = Field(default=5_000, gt=0, le=60_000)  # of a signed create, at most
-    venue_timeout_ms: int = Field(default=5_000, gt=0, le=60_000)
-    # Per venue account and process. Binance spot allows 100 orders per 10 s and account; paper has room.
-    requests_per_second: float = Field(default=1_000.0, gt=0)
-    burst: float = Field(default=200.0, gt=1)
-    reserve: float = Field(default=40.0, ge=0)  # of the burst, for cancels and look-ups alone
-    creates_in_flight: int = Field(default=64, gt=0, le=200)
-    database_connections: int = Field(default=8, gt=3)
+    credentials: Path = Field(
+        description="JSON file (0600) with each account's venue, key and secret"
+    )
+    venue_urls: dict[str, str] = Field(
+        default_factory=dict, description="JSON: venue -> scheme://host:port"
+    )
+    window_ms: int = Field(
+        default=5_000, gt=0, le=60_000, description="a signed create is valid so long, at most"
+    )
+    venue_timeout_ms: int = Field(
+        default=5_000, gt=0, le=60_000, description="no answer for so long: `unknown`, looked up"
+    )
+    # Per venue account and process. Binance spot allows 100 orders per 10 s and account; paper has
+    # room.
+    requests_per_second: float = Field(
+        default=1_000.0, gt=0, description="to the venue, per account and process"
+    )
+    burst: float = Field(default=200.0, gt=1, description="requests that may leave at once")
+    reserve: float = Field(
+        default=40.0, ge=0, description="of the burst, for cancels and look-ups alone"
+    )
+    creates_in_flight: int = Field(
+        default=64, gt=0, le=200, description="creates of one account that wait for an answer"
+    )
+    database_connections: int = Field(
+        default=8, gt=3, description="connections to Postgres of one process"
+    )
     log_level: str = "INFO"
     failpoints: str = ""

@@ -1,4 +1,5 @@
-"""The executor's rows in Postgres: one typed function per query of queries.sql, and the transactions made of them."""
+"""The executor's rows in Postgres: one typed function per query of queries.sql, and the
+transactions made of them."""
 
 import base64
 from collections.abc import AsyncIterator, Sequence
@@ -73,8 +74,8 @@ class PgStore:
     # ---- R6
 
     async def record(self, changes: Sequence[Change]) -> Recorded:
-        """One transaction; dies before the commit: nothing is stored and the venue is asked again (R7); in it: the same;
-        after: the letters wait in the outbox."""
+        """One transaction; dies before the commit: nothing is stored and the venue is asked again
+        (R7); in it: the same; after: the letters wait in the outbox."""
         if not changes:
             return Recorded([])
         for attempt in range(DEADLOCK_TRIES):
@@ -119,7 +120,8 @@ class PgStore:
     async def _fees_of(
         self, connection: Connection, order_ids: list[UUID]
     ) -> dict[UUID, tuple[Fee, ...]]:
-        """Fee totals from the recorded fills: for orders some of whose fills were recorded before."""
+        """Fee totals from the recorded fills: for orders some of whose fills were recorded
+        before."""
         if not order_ids:
             return {}
         found = await connection.fetch(Q["load"], order_ids)
@@ -179,8 +181,9 @@ class PgStore:
     # ---- R4
 
     async def cas_sending(self, asked: Sequence[Placement], limits: SendLimits) -> CasResult:
-        """One autocommitted statement. Dies before it: the rows are CLAIMED and another sends them; after it: they are
-        SENDING with stamp and window stored, and R7 asks the venue about them."""
+        """One autocommitted statement. Dies before it: the rows are CLAIMED and another sends them;
+        after it: they are SENDING with stamp and window stored, and R7 asks the venue about
+        them."""
         by_id = {p.order_id: p for p in asked}
         assert len(by_id) == len(asked), "one row is asked for once"
         found = await self.pool.fetch(
@@ -311,12 +314,14 @@ class PgStore:
 
 async def remember_timeline(pool: Pool) -> tuple[str, str]:
     """(the history that our rows belong to, the present one)."""
-    ours = str(await pool.fetchval(Q["remember_timeline"]))
+    await pool.execute(Q["remember_timeline"])
+    ours = str(await pool.fetchval(Q["remembered_timeline"]))
     return ours, str(await pool.fetchval(Q["timeline"]))
 
 
 async def begin_process(connection: Connection, process_id: UUID, host: str, pid: int) -> None:
-    """Makes this process alive for as long as `connection` lives. Raises RacedError if the lock is taken."""
+    """Makes this process alive for as long as `connection` lives. Raises RacedError if the lock is
+    taken."""
     async with connection.transaction():
         lock_id = await connection.fetchval(Q["begin_process"], process_id, host, pid)
         if not await connection.fetchval(Q["hold_lock"], lock_id):
@@ -497,7 +502,8 @@ def _dump(value: Any) -> str:
 
 
 def _headers_to_text(letter: Letter) -> str:
-    """JSON pairs of text; what is not text (headers of a stranger's record) as base64 with a mark."""
+    """JSON pairs of text; what is not text (headers of a stranger's record) as base64 with a
+    mark."""
     try:
         return _dump([(name, value.decode()) for name, value in letter.headers])
     except UnicodeDecodeError:

@@ -1,9 +1,10 @@
 """VERB: follow an open order to its end (R9), by REST with overlap.
 
-One sweep of the account's trades per symbol tells which orders have moved, and only those are asked for; every order is
-asked for on its own as well, less and less often, since an end without a fill shows in no trade. Ended orders are looked
-at once more after a while: a late fill corrects the state and is an incident. A process that dies loses only its place in
-the sweep: its heir asks for each order once.
+One sweep of the account's trades per symbol tells which orders have moved, and only those are asked
+for; every order is asked for on its own as well, less and less often, since an end without a fill
+shows in no trade. Ended orders are looked at once more after a while: a late fill corrects the
+state and is an incident. A process that dies loses only its place in the sweep: its heir asks for
+each order once.
 """
 
 import asyncio
@@ -99,16 +100,11 @@ class Tracker:
         return list(moved)
 
     async def _ask(self, placement: Placement) -> None:
+        ask = self._ask_open if placement.state is State.OPEN else self._ask_ended
+        # After an error the row stays due: the next step asks again.
         try:
-            if placement.state is State.OPEN:
-                await self._ask_open(placement)
-            else:
-                await self._ask_ended(placement)
-        except Exception as error:
-            # The row stays due: the next step asks again.
-            self.process.log.warning(
-                "follow-failed", order_id=str(placement.order_id), error=type(error).__name__
-            )
+            order_id = str(placement.order_id)
+            await self.process.attempt("follow-failed", ask(placement), order_id=order_id)
         finally:
             self.busy.pop(placement.order_id, None)
 
@@ -121,7 +117,8 @@ class Tracker:
             self._forget(placement)
 
     async def _ask_ended(self, placement: Placement) -> None:
-        """Once more after the end. Found: what it shows is merged. Then the row is settled for good."""
+        """Once more after the end. Found: what it shows is merged. Then the row is settled for
+        good."""
         if placement.attempt == 0:
             await self.recorder.hear(Hearing(placement, WatchEnded()))
             return

@@ -1,4 +1,5 @@
-"""VERB: find what is in nobody's hand: CLAIMED rows that are due, deadlines that passed, the dead, a changed history."""
+"""VERB: find what is in nobody's hand: CLAIMED rows that are due, deadlines that passed, the dead,
+a changed history."""
 
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ class Upkeep:
     metrics: Metrics
 
     async def sweep(self) -> None:
-        """CLAIMED rows that are due and not in hand go to their lanes; those past their deadline end LAPSED."""
+        """CLAIMED rows that are due and not in hand go to their lanes; those past their deadline
+        end LAPSED."""
         room = min(self.lanes.room(), ROWS)
         if room > 0:
             what = Due((State.CLAIMED,), list(self.lanes.held), room)

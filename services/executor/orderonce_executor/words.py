@@ -1,6 +1,8 @@
-"""PURE: a venue's verdict as the JSON that is kept as evidence, and back. What is kept must be enough to decide again.
+"""PURE: a venue's verdict as the JSON that is kept as evidence, and back. What is kept must be
+enough to decide again.
 
-Why: a process that was too late to record its answer leaves the words behind; another one applies them (R6).
+Why: a process that was too late to record its answer leaves the words behind; another one applies
+them (R6).
 """
 
 from datetime import datetime

@@ -38,7 +38,8 @@ from orderonce_ledger.core import (
     rule,
     trade_number,
 )
-from orderonce_ledger.store import Books, BreakRow, Evidence, Head, Store
+from orderonce_ledger.ports import BreakRow, Evidence, Head
+from orderonce_ledger.store import Books, Store
 
 Step = Callable[[], Awaitable[None]]
 
@@ -70,9 +71,9 @@ class Received:
 def received(trade: Trade, ours: Ours, payload: str) -> Received:
     """Raises Unbookable: a record that no journal can say must not hold up its neighbours."""
     trade_number(trade.fill)
-    return Received(
-        trade, ours, payload, natural_key(trade), payload_hash(trade), draft_fill(trade)
-    )
+    key = natural_key(trade)
+    digest = payload_hash(trade, key)
+    return Received(trade, ours, payload, key, digest, draft_fill(trade, key, digest))
 
 
 @dataclass(slots=True)

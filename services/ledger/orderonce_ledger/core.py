@@ -24,6 +24,9 @@ from orderonce_shared.domain.venue import VenueFill
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ZERO = Decimal(0)
 
+# Spaced as Postgres writes jsonb, and nothing escaped that Postgres does not escape.
+_json = json.JSONEncoder(ensure_ascii=False).encode
+
 # The class of each account by the first word of its path: asset, equity (clearing, opening),
 # expense, income.
 CLASSES = {"venue": "A", "trading": "E", "opening": "E", "fees": "X", "rebates": "I"}
@@ -98,7 +101,7 @@ def natural_key(trade: Trade) -> str:
     """What makes a trade this one: side and order id tell the two halves of a self-trade apart."""
     fill = trade.fill
     parts = (trade.venue, trade.account, fill.symbol, fill.trade_id, fill.venue_order_id, fill.side)
-    return json.dumps([str(part) for part in parts], ensure_ascii=False)
+    return _json([str(part) for part in parts])
 
 
 def fees_of(fill: VenueFill) -> dict[str, Decimal]:
@@ -109,22 +112,22 @@ def fees_of(fill: VenueFill) -> dict[str, Decimal]:
     return {asset: amount for asset, amount in total.items() if amount != 0}
 
 
-def payload_hash(trade: Trade) -> bytes:
+def payload_hash(trade: Trade, key: str | None = None) -> bytes:
     """SHA-256 over ids, side, quantity, price, fees (sorted) and the time in milliseconds,
     normalised. Not in it: the cost (the product of two members, which venues round as they like),
-    maker or taker, and the raw bytes."""
+    maker or taker, and the raw bytes. `key`: its natural key, if that is at hand."""
     fill = trade.fill
     fees = sorted((fee.asset, canonical_amount(fee.amount)) for fee in fill.fees if fee.amount != 0)
     moment = (fill.traded_at - EPOCH) // timedelta(milliseconds=1)
     parts = [
         "orderonce.trade.v1",
-        natural_key(trade),
+        key or natural_key(trade),
         canonical_amount(fill.quantity),
         canonical_amount(fill.price),
         [list(fee) for fee in fees],
         str(moment),
     ]
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).digest()
+    return hashlib.sha256(_json(parts).encode()).digest()
 
 
 def effect(fill: VenueFill) -> dict[str, Decimal]:
@@ -158,7 +161,7 @@ def wallet(venue: str, account: str) -> str:
     return f"venue:{venue}:{account}:spot"
 
 
-def draft_fill(trade: Trade) -> Draft:
+def draft_fill(trade: Trade, key: str, digest: bytes) -> Draft:
     """A buy, fee in a third asset: venue <- trading base, trading <- venue quote, fees <- venue
     fee. A negative fee is a rebate: venue <- rebates. Raises Unbookable."""
     fill = trade.fill
@@ -179,7 +182,7 @@ def draft_fill(trade: Trade) -> Draft:
             )
     entries = tuple(line for line in lines if line.amount != 0)  # a cost may round to nothing
     assert entries, "a trade moves at least its base asset"
-    return Draft("fill", "fill", natural_key(trade), payload_hash(trade), fill.traded_at, entries)
+    return Draft("fill", "fill", key, digest, fill.traded_at, entries)
 
 
 def draft_opening(
@@ -193,10 +196,8 @@ def draft_opening(
             raise Unbookable(f"{account} owes {asset}: not a spot balance")
         if amount == 0:
             continue
-        key = json.dumps([venue, account, asset])
-        said = json.dumps(
-            ["orderonce.opening.v1", key, canonical_amount(amount), _micros(taken_at)]
-        )
+        key = _json([venue, account, asset])
+        said = _json(["orderonce.opening.v1", key, canonical_amount(amount), _micros(taken_at)])
         entry = Entry(
             wallet(venue, account), f"opening:{venue}:{account}", asset, amount, "opening"
         )
@@ -236,7 +237,7 @@ def trade_number(fill: VenueFill) -> int:
 def genesis(shard: int, account: str) -> bytes:
     """The previous hash of a shard's first journal."""
     parts = ["orderonce.ledger.v1", str(shard), account]
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).digest()
+    return hashlib.sha256(_json(parts).encode()).digest()
 
 
 def preimage(shard: int, seq: int, draft: Draft, reverses: str = "") -> str:
@@ -255,7 +256,7 @@ def preimage(shard: int, seq: int, draft: Draft, reverses: str = "") -> str:
         draft.source_key,
     ]
     tail = [draft.payload_hash.hex(), _micros(draft.event_at), reverses, entries]
-    return json.dumps([*head, *tail], ensure_ascii=False)
+    return _json([*head, *tail])
 
 
 def chain(shard: int, seq: int, head: bytes, drafts: Iterable[Draft]) -> list[Journal]:

@@ -4,10 +4,12 @@
 Problem
 ├── sender's fault: RequestInvalid, BodyInvalid, BodyTooLarge, NotFound, MethodNotAllowed
 ├── who and what: CredentialsInvalid, NotPermitted
-└── ours: Unavailable (transient: ask again)
+└── ours: Unavailable (transient: ask again), Internal
 """
 
 from typing import Any, ClassVar
+
+from orderonce_shared.contracts.wire import loads_strict
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -73,6 +75,10 @@ class Unavailable(Problem):
         super().__init__(detail, transient=True)
 
 
+class Internal(Problem):
+    type, status, title = "internal", 500, "An error of ours"
+
+
 ALL: tuple[type[Problem], ...] = (
     RequestInvalid,
     BodyInvalid,
@@ -82,4 +88,37 @@ ALL: tuple[type[Problem], ...] = (
     CredentialsInvalid,
     NotPermitted,
     Unavailable,
+    Internal,
 )
+
+# The answers of every route that are not 200, for the OpenAPI document.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": " or ".join(p.type for p in ALL if p.status == status),
+        "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status in sorted({problem.status for problem in ALL})
+}
+
+
+def asked_account(raw: bytes) -> str | None:
+    """The body of POST /v1/reconciliations: nothing, or {"account": NAME}."""
+    if not raw:
+        return None
+    try:
+        body = loads_strict(raw)
+    except ValueError as error:
+        raise _bad_body("", str(error)) from None
+    if not isinstance(body, dict) or body.keys() - {"account"}:
+        raise _bad_body("", "an object with `account`, or nothing")
+    account = body.get("account")
+    if account is not None and not isinstance(account, str):
+        raise _bad_body("/account", "account is text")
+    return account
+
+
+def _bad_body(pointer: str, message: str) -> BodyInvalid:
+    return BodyInvalid(
+        "see errors: a pointer and a message each",
+        errors=[{"pointer": pointer, "message": message}],
+    )

@@ -7,30 +7,33 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
-from orderonce_shared.contracts.wire import loads_strict, render_time
+from orderonce_shared.contracts.wire import render_time
 from orderonce_shared.runtime.bearer import EVERY_ACCOUNT, Bearer, Caller, CredentialsInvalidError
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.ids import new_request_id
 from starlette.exceptions import HTTPException
 
 from orderonce_ledger import shapes
+from orderonce_ledger.breaks import BreakStatus, BreakType
 from orderonce_ledger.core import wallet
 from orderonce_ledger.errors import (
     ALL,
     PROBLEM_MEDIA_TYPE,
-    BodyInvalid,
+    PROBLEMS,
     BodyTooLarge,
     CredentialsInvalid,
+    Internal,
     MethodNotAllowed,
     NotFound,
     NotPermitted,
     Problem,
     RequestInvalid,
     Unavailable,
+    asked_account,
 )
 from orderonce_ledger.reads import Accounts, Reads
 from orderonce_ledger.schedule import Schedule
@@ -42,28 +45,15 @@ BODY_LIMIT = 4 * 1024
 VERSION = "1"
 
 _JOURNAL = re.compile(r"([0-9]{1,9})-([0-9]{1,18})", re.ASCII)
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {
-        "description": " or ".join(p.type for p in ALL if p.status == status),
-        "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    for status in sorted({problem.status for problem in ALL})
+_BODY_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"account": {"type": "string"}},
 }
 RECONCILE_BODY = {
-    "requestBody": {
-        "required": False,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": {"account": {"type": "string"}},
-                }
-            }
-        },
-    }
+    "requestBody": {"required": False, "content": {"application/json": {"schema": _BODY_SCHEMA}}}
 }
 
 
@@ -164,8 +154,8 @@ class Door:
         self,
         caller: Caller,
         account: str | None,
-        status: str | None,
-        type_: str | None,
+        status: BreakStatus | None,
+        type_: BreakType | None,
         cursor: str | None,
         limit: int,
     ) -> shapes.Breaks:
@@ -254,13 +244,22 @@ def _app(door: Door | None) -> FastAPI:
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(Exception, _on_anything)
     for trouble in DATABASE_TROUBLE:
         app.add_exception_handler(trouble, _on_trouble)
     return app
 
 
 Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT)]
-Text = Annotated[str | None, Query(max_length=200)]
+NAME = "^[a-z0-9][a-z0-9_.-]{0,62}$"
+Account = Annotated[str | None, Query(pattern=NAME)]
+AccountPath = Annotated[str, Path(pattern=NAME)]
+OrderId = Annotated[str | None, Query(pattern=f"^{_UUID.pattern}$", description="a UUID")]
+Cursor = Annotated[
+    str | None, Query(pattern="^[0-9a-f-]{1,40}$", description="next_cursor of the page before")
+]
+Status = Annotated[BreakStatus | None, Query()]
+Type = Annotated[BreakType | None, Query()]
 
 
 def _routes(door: Door | None) -> APIRouter:
@@ -277,15 +276,15 @@ def _routes(door: Door | None) -> APIRouter:
         return await _the(door).accounts(who)
 
     @router.get("/accounts/{account}/balances", summary="Every ledger account of one account")
-    async def balances(who: Who, account: str) -> shapes.Balances:
+    async def balances(who: Who, account: AccountPath) -> shapes.Balances:
         return await _the(door).balances(who, account)
 
     @router.get("/fills", summary="Booked fills, account by account, newest first")
     async def fills(
         who: Who,
-        account: Text = None,
-        order_id: Text = None,
-        cursor: Text = None,
+        account: Account = None,
+        order_id: OrderId = None,
+        cursor: Cursor = None,
         limit: Limit = 100,
     ) -> shapes.Fills:
         return await _the(door).fills(who, account, order_id, cursor, limit)
@@ -295,23 +294,23 @@ def _routes(door: Door | None) -> APIRouter:
         return await _the(door).journal(who, journal_id)
 
     @router.get("/proof", summary="The newest proof per account and asset")
-    async def proof(who: Who, account: Text = None) -> shapes.Proof:
+    async def proof(who: Who, account: Account = None) -> shapes.Proof:
         return await _the(door).proof(who, account)
 
     @router.get("/breaks", summary="Breaks with their history, newest first")
     async def breaks(
         who: Who,
-        account: Text = None,
-        status: Text = None,
-        type: Text = None,
-        cursor: Text = None,
+        account: Account = None,
+        status: Status = None,
+        type: Type = None,
+        cursor: Cursor = None,
         limit: Limit = 100,
     ) -> shapes.Breaks:
         return await _the(door).breaks(who, account, status, type, cursor, limit)
 
     @router.post("/reconciliations", summary="Reconcile now, in full", openapi_extra=RECONCILE_BODY)
     async def reconcile(who: Who, request: Request, response: Response) -> shapes.Reconciliation:
-        answer = await _the(door).reconcile(who, _asked_account(await _body(request)))
+        answer = await _the(door).reconcile(who, asked_account(await _body(request)))
         response.headers["Location"] = f"/v1/reconciliations/{answer.id}"
         return answer
 
@@ -334,27 +333,6 @@ async def _body(request: Request) -> bytes:
         if len(body) > BODY_LIMIT:
             raise BodyTooLarge(f"at most {BODY_LIMIT} bytes")
     return body
-
-
-def _asked_account(raw: bytes) -> str | None:
-    """The body of POST /v1/reconciliations: nothing, or {"account": NAME}."""
-    if not raw:
-        return None
-    try:
-        body = loads_strict(raw)
-    except ValueError as error:
-        raise BodyInvalid("not JSON", errors=[{"pointer": "", "message": str(error)}]) from None
-    if not isinstance(body, dict) or body.keys() - {"account"}:
-        raise BodyInvalid(
-            "an object with `account`, or nothing",
-            errors=[{"pointer": "", "message": "unknown members"}],
-        )
-    account = body.get("account")
-    if account is not None and not isinstance(account, str):
-        raise BodyInvalid(
-            "account is text", errors=[{"pointer": "/account", "message": "not text"}]
-        )
-    return account
 
 
 def _must_see(caller: Caller, account: str) -> None:
@@ -414,6 +392,10 @@ async def _on_validation(_: Request, error: Exception) -> Response:
         for item in error.errors()
     ]
     return _answer(RequestInvalid("see errors: a pointer and a message each", errors=errors))
+
+
+async def _on_anything(_: Request, __: Exception) -> Response:
+    return _answer(Internal("the request id finds it in the log"))
 
 
 async def _on_trouble(_: Request, __: Exception) -> Response:

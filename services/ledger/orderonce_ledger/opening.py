@@ -15,9 +15,9 @@ from orderonce_shared.venues.errors import VenueUnreachable
 
 from orderonce_ledger.book import Received, book_opening, book_parked
 from orderonce_ledger.core import Ruling, Unbookable
-from orderonce_ledger.ports import Venue
+from orderonce_ledger.ports import Admitted, Venue
 from orderonce_ledger.statement import NotQuiet, last_trade_before, read_opening
-from orderonce_ledger.store import Admitted, Store
+from orderonce_ledger.store import Store
 
 PARKED_AT_ONCE = 500
 

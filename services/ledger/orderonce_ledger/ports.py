@@ -1,9 +1,16 @@
-"""What the verbs need of a venue: one account, seen through a key that can only read."""
+"""What the verbs need from outside: a venue seen through a key that can only read, and the rows of
+the store.
+"""
 
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
+from uuid import UUID
 
 from orderonce_shared.domain.venue import VenueFill
+
+from orderonce_ledger.core import Amounts
 
 
 class Venue(Protocol):
@@ -32,3 +39,84 @@ class Venue(Protocol):
     async def balances(self) -> dict[str, Decimal]:
         """Total by asset, free and locked."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One word about a trade, for `venue_record`. `payload` is JSON text."""
+
+    account: str
+    key: str
+    digest: bytes
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of an account's chain; whoever got it in a transaction holds its lock."""
+
+    account: str
+    shard: int
+    venue: str
+    seq: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An account as the order API admitted it. `shard` is None until its books are open."""
+
+    account: str
+    venue: str
+    venue_uid: str
+    shard: int | None
+    opened_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where the books of a symbol begin, and where its statement is read next."""
+
+    symbol: str
+    opening: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBreak:
+    break_id: UUID
+    type: str
+    key: str
+    symbol: str | None
+    effect: Amounts
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BreakRow:
+    """What is written of a break that is seen now; `break_id` counts only if it is a new one."""
+
+    break_id: UUID
+    type: str
+    key: str
+    symbol: str | None
+    effect: Amounts
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run of one account. `statement_at`: the venue's clock; None when it failed."""
+
+    run_id: UUID
+    account: str
+    status: str
+    reason: str | None
+    full: bool
+    asked_by: str
+    started_at: datetime
+    statement_at: datetime | None = None
+    venue_trades: int = 0
+    ledger_trades: int = 0
+    matched: int = 0
+    breaks: int = 0

@@ -36,11 +36,13 @@ from orderonce_ledger.breaks import (
     BreakType,
     Comparison,
     LedgerTrade,
+    ProofLine,
     VenueTrade,
     compare,
     prove,
 )
 from orderonce_ledger.core import (
+    Amounts,
     Trade,
     Unbookable,
     natural_key,
@@ -49,18 +51,9 @@ from orderonce_ledger.core import (
     trade_number,
     wallet,
 )
-from orderonce_ledger.ports import Venue
+from orderonce_ledger.ports import Admitted, BreakRow, Cursor, Evidence, OpenBreak, RunRow, Venue
 from orderonce_ledger.statement import NOT_QUIET, PAGE_ROWS, Statement, read_statement
-from orderonce_ledger.store import (
-    Admitted,
-    Books,
-    BreakRow,
-    Cursor,
-    Evidence,
-    OpenBreak,
-    RunRow,
-    Store,
-)
+from orderonce_ledger.store import Books, Store
 
 OVERLAP_TRADES = PAGE_ROWS  # read again in each ordinary run: one page per symbol
 
@@ -131,6 +124,19 @@ def _first(cursors: Mapping[str, Cursor], full: bool) -> dict[str, int]:
     return {c.symbol: c.opening + 1 if full else c.next for c in cursors.values()}
 
 
+@dataclass(slots=True)
+class Verdict:
+    """What a run found. `stays`: open breaks that it could not judge; `gone`: those that ended, and
+    why."""
+
+    result: Comparison
+    booked: int
+    found: list[BreakRow]
+    gone: list[tuple[OpenBreak, str]]
+    stays: list[OpenBreak]
+    lines: tuple[ProofLine, ...] = ()
+
+
 async def settle(
     store: Store,
     account: Admitted,
@@ -140,54 +146,78 @@ async def settle(
     rules: Rules,
 ) -> RunRow:
     """Everything a run writes, in one transaction; booking of this account waits meanwhile."""
-    first = _first(cursors, row.full)
-    said = [_venue_trade(account, fill) for rows in statement.trades.values() for fill in rows]
     young_since = statement.at - rules.grace
     async with store.books() as books:
         await books.lock_heads([account.account])
-        new = await books.add_records("statement", [_evidence(account, one) for one in said])
-        was_open = await books.open_breaks(account.account)
-        carried = [one for one in was_open if one.type in CARRIED and _is_older(one, first)]
-        said += [v for one in carried if (v := _carried_trade(account, one)) is not None]
-        booked = await books.fills_in_window(account.account, first, [b.key for b in carried])
-        result = compare(_once(said, carried), booked, young_since=young_since)
-        quiet = statement.balances is not None
+        verdict = await _judge(books, account, _first(cursors, row.full), statement, young_since)
+        if statement.balances is not None:
+            await _prove(books, account, statement.balances, verdict)
         row = replace(
             row,
-            status="ok" if quiet else "not_quiet",
-            reason=None if quiet else NOT_QUIET,
+            status="not_quiet" if statement.balances is None else "ok",
+            reason=NOT_QUIET if statement.balances is None else None,
             statement_at=statement.at,
             venue_trades=sum(map(len, statement.trades.values())),
-            ledger_trades=len(booked),
-            matched=len(result.matches),
+            ledger_trades=verdict.booked,
+            matched=len(verdict.result.matches),
+            breaks=len(verdict.found) + len(verdict.stays),
         )
-        found = [_break_row(one) for one in result.breaks]
-        found += await _amended(books, [key for key, _ in new])
-        seen = {(one.type, one.key) for one in found}
-        left = [one for one in was_open if (one.type, one.key) not in seen]
-        gone, stays = _sort_left(left, result, first, quiet)
-        lines = []
-        if statement.balances is not None:
-            explained = plus(*(b.effect for b in found), *(b.effect for b in stays))
-            held = await books.balances(wallet(account.venue, account.account))
-            lines = list(prove(statement.balances, held, explained, result.in_flight))
-            found += [_balance_row(account, line) for line in lines if line.proof != 0]
-            solved = {row.key for row in found if row.type == BreakType.BALANCE}
-            gone = [(b, why) for b, why in gone if b.key not in solved]
-        row = replace(row, breaks=len(found) + len(stays))
-        await books.add_run(row)
-        await books.raise_breaks(account.account, row.run_id, found)
-        await books.resolve_breaks(row.run_id, [(one.break_id, why) for one, why in gone])
-        await _write_matches(books, row, result)
-        if statement.balances is not None:
-            await books.add_snapshots(account.account, row.run_id, statement.at, statement.balances)
-            await books.add_proof(row.run_id, account.account, lines)
+        await _write(books, account, statement, row, verdict)
         await books.move_cursors(account.account, _following(statement, young_since))
     return row
 
 
+async def _judge(
+    books: Books,
+    account: Admitted,
+    first: Mapping[str, int],
+    statement: Statement,
+    young_since: datetime,
+) -> Verdict:
+    """Keeps the statement as evidence and compares it with the books."""
+    said, evidence = await asyncio.to_thread(_heard, account, statement)
+    new = await books.add_records("statement", evidence)
+    was_open = await books.open_breaks(account.account)
+    carried = [one for one in was_open if one.type in CARRIED and _is_older(one, first)]
+    said += [v for one in carried if (v := _carried_trade(account, one)) is not None]
+    booked = await books.fills_in_window(account.account, first, [one.key for one in carried])
+    said = _once(said, carried)
+    # A long history takes a second: in a thread, so that the doors go on answering.
+    result = await asyncio.to_thread(compare, said, booked, young_since=young_since)
+    found = [_break_row(one) for one in result.breaks]
+    found += await _amended(books, [key for key, _ in new])
+    seen = {(one.type, one.key) for one in found}
+    left = [one for one in was_open if (one.type, one.key) not in seen]
+    gone, stays = _sort_left(left, result, first, quiet=statement.balances is not None)
+    return Verdict(result, len(booked), found, gone, stays)
+
+
+async def _prove(books: Books, account: Admitted, held: Amounts, verdict: Verdict) -> None:
+    """What no record explains is a BALANCE break, unless it is zero."""
+    effects = [one.effect for one in verdict.found] + [one.effect for one in verdict.stays]
+    ours = await books.balances(wallet(account.venue, account.account))
+    verdict.lines = prove(held, ours, plus(*effects), verdict.result.in_flight)
+    rows = [_balance_row(account, line) for line in verdict.lines if line.proof != 0]
+    verdict.found += rows
+    still = {row.key for row in rows}
+    verdict.gone = [(one, why) for one, why in verdict.gone if one.key not in still]
+
+
+async def _write(
+    books: Books, account: Admitted, statement: Statement, row: RunRow, verdict: Verdict
+) -> None:
+    name = account.account
+    await books.add_run(row)
+    await books.raise_breaks(name, row.run_id, verdict.found)
+    await books.resolve_breaks(row.run_id, [(one.break_id, why) for one, why in verdict.gone])
+    await _write_matches(books, row, verdict.result)
+    if statement.balances is not None:
+        await books.add_snapshots(name, row.run_id, statement.at, statement.balances)
+        await books.add_proof(row.run_id, name, verdict.lines)
+
+
 def _sort_left(
-    left: Iterable[OpenBreak], result: Comparison, first: Mapping[str, int], quiet: bool
+    left: Iterable[OpenBreak], result: Comparison, first: Mapping[str, int], *, quiet: bool
 ) -> tuple[list[tuple[OpenBreak, str]], list[OpenBreak]]:
     """Open breaks that this run did not see: those that it could have seen are gone, with the
     reason why."""
@@ -277,9 +307,15 @@ def _following(statement: Statement, young_since: datetime) -> dict[str, int]:
     return following
 
 
+def _heard(account: Admitted, statement: Statement) -> tuple[list[VenueTrade], list[Evidence]]:
+    said = [_venue_trade(account, fill) for rows in statement.trades.values() for fill in rows]
+    return said, [_evidence(account, one) for one in said]
+
+
 def _venue_trade(account: Admitted, fill: VenueFill) -> VenueTrade:
     trade = Trade(account.venue, account.account, fill)
-    return VenueTrade(natural_key(trade), payload_hash(trade), fill)
+    key = natural_key(trade)
+    return VenueTrade(key, payload_hash(trade, key), fill)
 
 
 def _evidence(account: Admitted, one: VenueTrade) -> Evidence:
@@ -296,7 +332,7 @@ def _break_row(one: Break) -> BreakRow:
     return BreakRow(new_order_id(), one.type, one.key, one.symbol, one.effect, detail)
 
 
-def _balance_row(account: Admitted, line: Any) -> BreakRow:
+def _balance_row(account: Admitted, line: ProofLine) -> BreakRow:
     key = json.dumps([account.venue, account.account, line.asset])
     amounts = {
         "venue": line.venue,

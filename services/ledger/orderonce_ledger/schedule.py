@@ -10,8 +10,9 @@ from orderonce_shared.runtime.ids import new_order_id
 from orderonce_shared.runtime.logs import Logger
 
 from orderonce_ledger.metrics import Metrics
+from orderonce_ledger.ports import Admitted, RunRow
 from orderonce_ledger.reconcile import Reconciler
-from orderonce_ledger.store import Admitted, RunRow, Store
+from orderonce_ledger.store import Store
 
 SCHEDULED = "schedule"
 

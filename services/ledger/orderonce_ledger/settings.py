@@ -13,7 +13,7 @@ class LedgerSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="LEDGER_", frozen=True, hide_input_in_errors=True)
 
-    database_url: SecretStr
+    database_url: SecretStr = Field(description="Postgres, as the role ledger")
     kafka_bootstrap: str
     host: str = "127.0.0.1"
     port: int = 8082
@@ -21,14 +21,20 @@ class LedgerSettings(ServiceSettings):
     pepper: SecretStr
     credentials: Path = Field(description="JSON file (0600) with keys that can only read")
     venue_urls: dict[str, str] = Field(default_factory=dict, description="venue -> base URL")
-    venue_timeout_ms: int = Field(default=5000, gt=0)
+    venue_timeout_ms: int = Field(
+        default=5000, gt=0, description="no answer for so long: the run is recorded as failed"
+    )
     topic_prefix: str = ""
-    reconcile_every_s: float = Field(default=30.0, gt=0)
-    full_every_s: float = Field(default=3600.0, gt=0)
+    reconcile_every_s: float = Field(
+        default=30.0, gt=0, description="pause between reconciliations of an account"
+    )
+    full_every_s: float = Field(
+        default=3600.0, gt=0, description="pause between runs over the whole statement"
+    )
     grace_ms: int = Field(
         default=5000, ge=0, description="how long a trade may be known to one side only"
     )
     quiet_tries: int = Field(default=5, ge=1, description="readings of a balance per run")
-    pool_size: int = Field(default=8, ge=4)
+    pool_size: int = Field(default=8, ge=4, description="connections to Postgres of one process")
     log_level: str = "INFO"
     failpoints: str = ""

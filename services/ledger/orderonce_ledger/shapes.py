@@ -1,5 +1,5 @@
-"""PURE: rows -> what the HTTP door shows. Amounts are strings, times RFC 3339 in UTC with
-microseconds.
+"""PURE: rows -> what the HTTP door shows. Amounts are strings,
+times RFC 3339 in UTC with microseconds.
 
 Each answer carries `as_of`; `source_age_seconds` is how old the newest word behind it is (null:
 there is none yet).

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +23,15 @@ from orderonce_shared.runtime.queries import load_queries
 
 from orderonce_ledger.breaks import LedgerTrade, ProofLine
 from orderonce_ledger.core import CLASSES, Amounts, Journal, Ours, Trade
+from orderonce_ledger.ports import (
+    Admitted,
+    BreakRow,
+    Cursor,
+    Evidence,
+    Head,
+    OpenBreak,
+    RunRow,
+)
 
 # A writer asks for ids on a second connection of the pool (of 4 at least): with as many writers as
 # connections each would wait for another's for ever.
@@ -31,91 +39,17 @@ WRITERS = 3
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
 Row = Mapping[str, Any]
-# Postgres (or its driver) will never take these rows, however often they are sent.
-Refused = asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, UnicodeEncodeError
+# Postgres (or its driver) will never take these rows, however often they are sent. Not among them:
+# a key that is taken and a sealed journal, which speak of another writer at the same moment.
+Refused = (
+    asyncpg.CheckViolationError,
+    asyncpg.NotNullViolationError,
+    asyncpg.ForeignKeyViolationError,
+    asyncpg.DataError,
+    UnicodeEncodeError,
+)
 # The database is not there, or not well: the same question may be asked again.
 DATABASE_TROUBLE = asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """One word about a trade, for `venue_record`. `payload` is JSON text."""
-
-    account: str
-    key: str
-    digest: bytes
-    payload: str
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The end of an account's chain; whoever got it in a transaction holds its lock."""
-
-    account: str
-    shard: int
-    venue: str
-    seq: int
-    hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """An account as the order API admitted it. `shard` is None until its books are open."""
-
-    account: str
-    venue: str
-    venue_uid: str
-    shard: int | None
-    opened_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Where the books of a symbol begin, and where its statement is read next."""
-
-    symbol: str
-    opening: int
-    next: int
-
-
-@dataclass(frozen=True, slots=True)
-class OpenBreak:
-    break_id: UUID
-    type: str
-    key: str
-    symbol: str | None
-    effect: Amounts
-    detail: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class BreakRow:
-    """What is written of a break that is seen now; `break_id` counts only if it is a new one."""
-
-    break_id: UUID
-    type: str
-    key: str
-    symbol: str | None
-    effect: Amounts
-    detail: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """One run of one account. `statement_at`: the venue's clock; None when it failed."""
-
-    run_id: UUID
-    account: str
-    status: str
-    reason: str | None
-    full: bool
-    asked_by: str
-    started_at: datetime
-    statement_at: datetime | None = None
-    venue_trades: int = 0
-    ledger_trades: int = 0
-    matched: int = 0
-    breaks: int = 0
 
 
 class Directory:

@@ -94,13 +94,10 @@ class Edge:
             await self._render(problem, request_id)(scope, receive, tagged)
 
     def _on_problem(self, request: Request, error: Exception) -> Response:
-        import traceback; traceback.print_exception(error)
         problem = _problem_of(error, request)
         cause = error if isinstance(error, store.StoreError) else error.__cause__
         if isinstance(cause, store.StoreError):
-            self._log.warning(
-                "database-trouble", error=str(cause), request_id=request_id(request)
-            )
+            self._log.warning("database-trouble", error=str(cause), request_id=request_id(request))
         return self._render(problem, request_id(request))
 
     def _render(self, problem: errors.ApiProblem, request_id: str) -> Response:

@@ -37,7 +37,8 @@ async def run(process: Process, settings: OrderApiSettings) -> None:
     pepper = read_pepper(settings.pepper)
 
     pool = await open_pool(settings.database_url, application="order-api", size=settings.pool_size)
-    place_writer, cancel_writer = Writer(pool), Writer(pool)
+    place_writer = Writer(settings.database_url, "order-api-place")
+    cancel_writer = Writer(settings.database_url, "order-api-cancel")
     store = Store(pool)
     publisher = Publisher(settings.kafka_bootstrap, "order-api")
     relay = Relay(publisher, store, metrics, clock, settings.topic_prefix)
@@ -78,8 +79,8 @@ async def run(process: Process, settings: OrderApiSettings) -> None:
     await asyncio.wait([asyncio.ensure_future(relay.flush())], timeout=FLUSH_LIMIT_S)
     await process.finish()
     await publisher.close()
-    await place_writer.release()
-    await cancel_writer.release()
+    await place_writer.close()
+    await cancel_writer.close()
     await asyncio.wait([asyncio.ensure_future(pool.close())], timeout=CLOSE_LIMIT_S)
 
 

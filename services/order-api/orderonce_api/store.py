@@ -4,6 +4,7 @@
 `Lost`: no answer; the statement may have been committed, so nobody may conclude anything from it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -14,14 +15,20 @@ from uuid import UUID
 
 import asyncpg
 from orderonce_shared.runtime.bearer import Bearer, Caller
-from orderonce_shared.runtime.database import Pool
+from orderonce_shared.runtime.database import Connection, Pool, open_connection
 from orderonce_shared.runtime.queries import load_queries
+from pydantic import SecretStr
 
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 LOCK_LIMIT_MS = 1_000  # how long a twin or a halt may hold us up
 STATEMENT_LIMIT_MS = 4_000
 ANSWER_LIMIT_S = 5.0  # later than Postgres' own limit, so that its word usually comes first
-ACQUIRE_LIMIT_S = 3.0
+CONNECT_LIMIT_S = 3.0
+_WRITER_SETTINGS = {
+    "lock_timeout": str(LOCK_LIMIT_MS),
+    "statement_timeout": str(STATEMENT_LIMIT_MS),
+    "plan_cache_mode": "force_generic_plan",  # planning each batch would cost more than running it
+}
 
 Row = Any  # asyncpg.Record: columns by name
 
@@ -61,6 +68,7 @@ async def _sorted_errors() -> AsyncIterator[None]:
         asyncpg.ReadOnlySQLTransactionError,
         asyncpg.InvalidAuthorizationSpecificationError,
         asyncpg.InvalidCatalogNameError,
+        asyncpg.InternalClientError,  # a connection that was cut under its own feet
         asyncpg.ObjectNotInPrerequisiteStateError,  # a database that takes no connections
         OSError,
         TimeoutError,
@@ -75,11 +83,12 @@ async def _sorted_errors() -> AsyncIterator[None]:
 
 
 class Writer:
-    """One connection for one group commit, kept between batches: a pool would reset it after each one."""
+    """One connection for one group commit, kept between batches and thrown away after any doubt."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._connection: Any = None
+    def __init__(self, url: SecretStr, application: str) -> None:
+        self._url = url
+        self._application = application
+        self._connection: Connection | None = None
 
     async def fetch(self, query: str, *arguments: Any) -> list[Row]:
         async with _sorted_errors():
@@ -88,43 +97,30 @@ class Writer:
                 rows: list[Row] = await connection.fetch(
                     QUERIES[query], *arguments, timeout=ANSWER_LIMIT_S
                 )
-            except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError):
-                if _is_gone(connection):
-                    self._connection = None
+            except (OSError, TimeoutError, asyncpg.InternalClientError, asyncpg.InterfaceError):
+                self._discard()
                 raise
             return rows
 
-    async def _ready(self) -> Any:
-        if self._connection is None or _is_gone(self._connection):
-            self._connection = None
-            connection = await self._pool.acquire(timeout=ACQUIRE_LIMIT_S)
-            try:
-                # A generic plan: planning for each batch would cost more than running it.
-                await connection.execute(
-                    f"SET lock_timeout = {LOCK_LIMIT_MS};"
-                    f" SET statement_timeout = {STATEMENT_LIMIT_MS};"
-                    " SET plan_cache_mode = force_generic_plan"
+    async def _ready(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._discard()
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                self._connection = await open_connection(
+                    self._url, application=self._application, settings=_WRITER_SETTINGS
                 )
-            except BaseException:
-                await self._pool.release(connection)
-                raise
-            self._connection = connection
         return self._connection
 
-    async def release(self) -> None:
-        """Gives the connection back, at the end of the process."""
+    def _discard(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None and not _is_gone(connection):
-            await self._pool.release(connection, timeout=ACQUIRE_LIMIT_S)
+        if connection is not None:
+            connection.terminate()
 
-
-def _is_gone(connection: Any) -> bool:
-    """A connection that has ended goes back to its pool by itself; its proxy then raises on any use."""
-    try:
-        closed: bool = connection.is_closed()
-    except asyncpg.InterfaceError:
-        return True
-    return closed
+    async def close(self) -> None:
+        """At the end of the process."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close(timeout=CONNECT_LIMIT_S)
 
 
 class PlaceRow(NamedTuple):
@@ -210,7 +206,7 @@ class Store:
         self._pool = pool
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Row]:
-        async with _sorted_errors(), self._pool.acquire(timeout=ACQUIRE_LIMIT_S) as connection:
+        async with _sorted_errors(), self._pool.acquire(timeout=CONNECT_LIMIT_S) as connection:
             rows: list[Row] = await connection.fetch(
                 QUERIES[query], *arguments, timeout=ANSWER_LIMIT_S
             )
@@ -224,7 +220,7 @@ class Store:
         """LOCK TABLE, then one statement, in one transaction: what it is for stands in queries.sql."""
         async with (
             _sorted_errors(),
-            self._pool.acquire(timeout=ACQUIRE_LIMIT_S) as connection,
+            self._pool.acquire(timeout=CONNECT_LIMIT_S) as connection,
             connection.transaction(),
         ):
             await connection.execute(QUERIES[lock], timeout=ANSWER_LIMIT_S)
@@ -303,7 +299,7 @@ class Store:
         """(the key, whether it may be revoked): the second is False for the last living admin key."""
         async with (
             _sorted_errors(),
-            self._pool.acquire(timeout=ACQUIRE_LIMIT_S) as connection,
+            self._pool.acquire(timeout=CONNECT_LIMIT_S) as connection,
             connection.transaction(),
         ):
             await connection.execute(QUERIES["lock_keys"], timeout=ANSWER_LIMIT_S)

@@ -55,6 +55,23 @@ async def open_pool(url: SecretStr, *, application: str, size: int = 8) -> "asyn
     return pool
 
 
+async def open_connection(
+    url: SecretStr, *, application: str, settings: dict[str, str] | None = None
+) -> "asyncpg.Connection":
+    """One connection outside every pool, for a verb that keeps it and throws it away after any doubt:
+    a pool would reset it after each use, and loses a place for good when one is cut in mid-statement.
+    Raises OSError, TimeoutError or asyncpg.PostgresError.
+    """
+    connection = await asyncpg.connect(
+        url.get_secret_value(),
+        command_timeout=COMMAND_TIMEOUT_S,
+        timeout=CONNECT_TIMEOUT_S,
+        server_settings={"application_name": application, "timezone": "UTC", **(settings or {})},
+    )
+    await _prepare(connection)
+    return connection
+
+
 async def require_durable(pool: "asyncpg.Pool") -> None:
     """Raises NotDurableError unless fsync, full_page_writes and synchronous_commit are on."""
     for name, wanted in DURABLE_SETTINGS.items():

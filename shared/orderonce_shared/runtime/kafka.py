@@ -27,6 +27,7 @@ from aiokafka.errors import (
 )
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from orderonce_shared.contracts.topics import PARTITIONS, Headers, prefixed
@@ -292,7 +293,7 @@ class TopicSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="KAFKA_", frozen=True)
 
     bootstrap: str
-    replication: int = 1
+    replication: int = Field(default=1, description="copies of each partition; 3 on a cluster")
     topic_prefix: str = ""
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 from yoyo import get_backend, read_migrations
 
@@ -32,10 +32,10 @@ LOCK_WAIT_S = 60
 class MigrateSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="MIGRATE_", frozen=True, hide_input_in_errors=True)
 
-    database_url: SecretStr
-    order_api_password: SecretStr
-    executor_password: SecretStr
-    ledger_password: SecretStr
+    database_url: SecretStr = Field(description="Postgres, as the owner of the database")
+    order_api_password: SecretStr = Field(description="password of the role order_api")
+    executor_password: SecretStr = Field(description="password of the role executor")
+    ledger_password: SecretStr = Field(description="password of the role ledger")
 
 
 def migration_folders() -> list[str]:

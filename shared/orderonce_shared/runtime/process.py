@@ -92,6 +92,17 @@ class Process:
                 self.health.fine(name)
                 await self.pause(every_s, wake)
 
+    async def attempt(self, what: str, work: Awaitable[object], **context: object) -> bool:
+        """One of the many pieces of work of a loop, e.g. the look-up of one order: an error of it is logged and stops
+        no other. Whatever it is about has to stay due, so that a later step tries again. Returns whether it went well.
+        """
+        try:
+            await work
+        except Exception as error:
+            self.log.warning(what, error=type(error).__name__, **context)
+            return False
+        return True
+
     def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """A task whose unexpected end stops the process: half a service is worse than a restart."""
         task = asyncio.create_task(work, name=name)

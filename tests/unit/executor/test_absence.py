@@ -1,4 +1,5 @@
-"""R7's three steps on a virtual clock: the order of steps, whose clock counts, and what is not an answer."""
+"""R7's three steps on a virtual clock: the order of steps, whose clock counts, and what is not an
+answer."""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -15,8 +15,8 @@ from orderonce_executor.core import (
     ProvenAbsent,
     Replied,
     Seen,
-    SenderLost,
     SendAgain,
+    SenderLost,
     WatchEnded,
     decide,
     look_up_pause_s,
@@ -41,9 +41,7 @@ NO = Refused("-2010", "no money", {})
 
 
 def test_an_ok_opens() -> None:
-    row, todo = decide(
-        placement(State.SENDING), Replied(1, Acknowledged(venue_order())), NOW
-    )
+    row, todo = decide(placement(State.SENDING), Replied(1, Acknowledged(venue_order())), NOW)
     assert (row.state, row.venue_order_id, todo) == (State.OPEN, "17", ())
 
 
@@ -89,7 +87,10 @@ def test_refusals_end_by_count_at_the_next_cas() -> None:
 
 def test_back_off_grows_and_is_bounded() -> None:
     pauses = [
-        (decide(placement(State.SENDING, refusals=n), Replied(1, Unsent("x")), NOW)[0].next_at - NOW)
+        (
+            decide(placement(State.SENDING, refusals=n), Replied(1, Unsent("x")), NOW)[0].next_at
+            - NOW
+        )
         for n in range(MAX_REFUSALS)
     ]
     assert pauses == sorted(pauses)

@@ -1,4 +1,5 @@
-"""Letters are written without pydantic: their bytes are held to the contracts here. Kept words come back as they were."""
+"""Letters are written without pydantic: their bytes are held to the contracts here. Kept words come
+back as they were."""
 
 from dataclasses import replace
 from decimal import Decimal

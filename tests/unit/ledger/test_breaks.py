@@ -120,7 +120,10 @@ def test_the_young_are_in_flight_in_both_directions() -> None:
 
 def test_a_bare_difference_stays_in_the_proof() -> None:
     lines = prove({"BTC": Decimal(3)}, {"BTC": Decimal(2), "ETH": Decimal(1)}, {}, {})
-    assert [(line.asset, line.proof) for line in lines] == [("BTC", 1), ("ETH", -1)]
+    assert [(line.asset, line.proof) for line in lines] == [
+        ("BTC", Decimal(1)),
+        ("ETH", Decimal(-1)),
+    ]
     explained = prove({"BTC": Decimal(3)}, {"BTC": Decimal(2)}, {"BTC": Decimal(1)}, {})
     assert explained[0].proof == 0
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 from orderonce_ledger.core import (
+    Draft,
     Entry,
     Ruling,
     Trade,
@@ -22,6 +23,7 @@ from orderonce_ledger.core import (
     rule,
 )
 from orderonce_shared.domain.order import Side
+from orderonce_shared.domain.venue import VenueFill
 
 from tests.unit.ledger.making import ACCOUNT, NOON, VENUE, changed, fill
 
@@ -29,13 +31,18 @@ VENUE_PATH, TRADING = "venue:paper:paper-1:spot", "trading:paper:paper-1"
 FEES, REBATES = "fees:paper:paper-1", "rebates:paper:paper-1"
 
 
-def _trade(made, account=ACCOUNT):  # type: ignore[no-untyped-def]
-    return Trade(VENUE, account, made)
+def _trade(made: VenueFill) -> Trade:
+    return Trade(VENUE, ACCOUNT, made)
+
+
+def _draft(made: VenueFill) -> Draft:
+    trade = _trade(made)
+    return draft_fill(trade, natural_key(trade), payload_hash(trade))
 
 
 def test_a_buy_with_its_fee_in_a_third_asset() -> None:
     made = fill(7, quantity="1.5", price="50000", fees=(("BNB", "0.00007041"),))
-    assert draft_fill(_trade(made)).entries == (
+    assert _draft(made).entries == (
         Entry(VENUE_PATH, TRADING, "BTC", Decimal("1.5"), "base"),
         Entry(TRADING, VENUE_PATH, "USDT", Decimal("75000.0"), "quote"),
         Entry(FEES, VENUE_PATH, "BNB", Decimal("0.00007041"), "fee"),
@@ -44,7 +51,7 @@ def test_a_buy_with_its_fee_in_a_third_asset() -> None:
 
 def test_a_sell_books_the_gross_amount_and_the_fee_beside_it() -> None:
     made = fill(7, side=Side.SELL, quantity="2", price="100", fees=(("USDT", "0.2"),))
-    assert draft_fill(_trade(made)).entries == (
+    assert _draft(made).entries == (
         Entry(VENUE_PATH, TRADING, "USDT", Decimal(200), "quote"),
         Entry(TRADING, VENUE_PATH, "BTC", Decimal(2), "base"),
         Entry(FEES, VENUE_PATH, "USDT", Decimal("0.2"), "fee"),
@@ -53,7 +60,7 @@ def test_a_sell_books_the_gross_amount_and_the_fee_beside_it() -> None:
 
 def test_rebates_and_several_fees_are_entries_of_their_own() -> None:
     made = fill(7, fees=(("BNB", "-0.01"), ("USDT", "3"), ("GT", "1.5")))
-    assert draft_fill(_trade(made)).entries[2:] == (
+    assert _draft(made).entries[2:] == (
         Entry(VENUE_PATH, REBATES, "BNB", Decimal("0.01"), "rebate"),
         Entry(FEES, VENUE_PATH, "USDT", Decimal(3), "fee"),
         Entry(FEES, VENUE_PATH, "GT", Decimal("1.5"), "fee"),
@@ -69,7 +76,7 @@ def test_the_two_halves_of_a_self_trade_are_two_journals() -> None:
 
 def test_eighteen_digits_stay_exact() -> None:
     made = fill(1, quantity="1234567890.123456789012345678", price="0.000000000000000001")
-    entries = draft_fill(_trade(made)).entries
+    entries = _draft(made).entries
     assert str(entries[0].amount) == "1234567890.123456789012345678"
     assert effect(made)["BTC"] == Decimal("1234567890.123456789012345678")
 
@@ -116,7 +123,7 @@ def test_the_hash_sees_nothing_else() -> None:
 )
 def test_what_no_journal_can_say_is_refused(bad: dict[str, object]) -> None:
     with pytest.raises(Unbookable):
-        draft_fill(_trade(changed(fill(7), **bad)))
+        _draft(changed(fill(7), **bad))
 
 
 def test_an_opening_has_one_journal_per_asset_that_is_held() -> None:
@@ -131,7 +138,7 @@ def test_an_opening_has_one_journal_per_asset_that_is_held() -> None:
 
 
 def test_a_chain_links_each_journal_to_the_one_before() -> None:
-    drafts = [draft_fill(_trade(fill(n))) for n in (1, 2, 3)]
+    drafts = [_draft(fill(n)) for n in (1, 2, 3)]
     start = genesis(1, ACCOUNT)
     links = chain(1, 0, start, drafts)
     assert [link.seq for link in links] == [1, 2, 3]

@@ -101,7 +101,7 @@ async def _api(url: str, key_life: timedelta) -> Api:
     kept = store.Store(pool)
     relay = Relay(memory, kept, metrics, clock)
     line = Line(kept, metrics, timedelta(seconds=20))
-    writers = store.Writer(pool), store.Writer(pool)
+    writers = store.Writer(SecretStr(url), "place"), store.Writer(SecretStr(url), "cancel")
     defaults = core.Defaults(timedelta(seconds=30), timedelta(seconds=120))
     desks = [
         Desk(writer, relay, line, clock, metrics, log, Failpoints(), key_life, defaults)
@@ -144,8 +144,8 @@ async def world(
         yield made
     finally:
         for api in made.apis:
-            await api.writer.release()
-            await api.cancel_writer.release()
+            await api.writer.close()
+            await api.cancel_writer.close()
             await api.pool.close()
         await owner.close()
 

@@ -99,6 +99,26 @@ def test_pauses_grow_to_a_bound_however_long_the_outage() -> None:
     assert pauses[-1] == pauses[-3] == LONGEST_PAUSE_S
 
 
+async def test_one_piece_of_work_that_fails_stops_no_other(process: Process) -> None:
+    async def work(error: Exception | None) -> str:
+        if error is not None:
+            raise error
+        return "done"
+
+    with capture_logs() as logged:
+        assert not await process.attempt("look-up-failed", work(OSError("x")), order_id="o-1")
+        assert await process.attempt("look-up-failed", work(None), order_id="o-2")
+
+    assert logged == [
+        {
+            "event": "look-up-failed",
+            "error": "OSError",
+            "order_id": "o-1",
+            "log_level": "warning",
+        }
+    ]
+
+
 async def test_a_task_that_dies_stops_the_process(process: Process) -> None:
     async def dies() -> None:
         raise RuntimeError("bug")
