@@ -1,8 +1,7 @@
 """Applies every service's migrations and sets the roles' passwords. Safe to repeat and to run twice
 at once.
 
-yoyo runs the files: plain SQL, forward only, each in a transaction, a lock table against a second
-runner. `python -m orderonce_shared.runtime.migrate` with MIGRATE_DATABASE_URL (owner) and one
+yoyo runs the files: plain SQL, forward only, each in a transaction. `python -m orderonce_shared.runtime.migrate` with MIGRATE_DATABASE_URL (owner) and one
 MIGRATE_<ROLE>_PASSWORD per role.
 """
 
@@ -44,19 +43,23 @@ def migration_folders() -> list[str]:
 
 def apply_migrations(url: str) -> list[str]:
     """Applies what is missing, in dependency order; returns the ids applied. `url` is the
-    owner's.
+    owner's. One runner at a time, by a lock that Postgres takes back from a runner that dies:
+    yoyo's own lock is a row, which a kill -9 leaves behind for ever, so it is broken under ours.
     """
-    parts = urlsplit(url)
-    backend = get_backend(urlunsplit(parts._replace(scheme="postgresql+psycopg")))
-    try:
-        migrations = read_migrations(*migration_folders())
-        with backend.lock(LOCK_WAIT_S):
-            missing = backend.to_apply(migrations)
-            names = [migration.id for migration in missing]
-            backend.apply_migrations(missing)
-        return names
-    finally:
-        backend.connection.close()
+    with psycopg.connect(url, autocommit=True) as guard:
+        guard.execute(f"SET lock_timeout = '{LOCK_WAIT_S}s'")
+        guard.execute("SELECT pg_advisory_lock(hashtext('orderonce.migrate'))")
+        parts = urlsplit(url)
+        backend = get_backend(urlunsplit(parts._replace(scheme="postgresql+psycopg")))
+        try:
+            backend.break_lock()
+            with backend.lock(LOCK_WAIT_S):
+                missing = backend.to_apply(read_migrations(*migration_folders()))
+                names = [migration.id for migration in missing]
+                backend.apply_migrations(missing)
+            return names
+        finally:
+            backend.connection.close()
 
 
 def set_passwords(url: str, passwords: dict[str, SecretStr]) -> None:
