@@ -225,7 +225,6 @@ def migrated_template(server_url: str) -> Iterator[Template]:
     with maintenance(server_url) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     try:
-        _tolerate_missing_services()
         apply_migrations(with_database(server_url, name))
         set_passwords(
             with_database(server_url, "postgres"), dict.fromkeys(ROLES, SecretStr(password))
@@ -233,20 +232,6 @@ def migrated_template(server_url: str) -> Iterator[Template]:
         yield Template(server_url, name, password)
     finally:
         drop_database(server_url, name)
-
-
-def _tolerate_missing_services() -> None:
-    import importlib.util
-
-    from orderonce_shared.runtime import migrate
-
-    migrate.OWNERS_OF_SCHEMAS = tuple(  # type: ignore[assignment]
-        package
-        for package in migrate.OWNERS_OF_SCHEMAS
-        if (found := importlib.util.find_spec(package))
-        and found.origin
-        and (Path(found.origin).parent / "migrations").is_dir()
-    )
 
 
 def with_database(url: str, name: str) -> str:

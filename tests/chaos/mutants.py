@@ -23,7 +23,6 @@ PACKAGES = (
 LIMIT_S = 400.0
 API = "services/order-api/orderonce_api"
 EXECUTOR = "services/executor/orderonce_executor"
-LEDGER = "services/ledger/orderonce_ledger"
 VENUES = "shared/orderonce_shared/venues"
 
 
@@ -38,7 +37,110 @@ class Mutant:
     tests: tuple[str, ...]
 
 
-MUTANTS: tuple[Mutant, ...] = ()
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "accept: winners matched by key and command, not by key alone",
+        f"{API}/queries.sql",
+        "JOIN kept USING (client, key, command_id)\n              JOIN locked",
+        "JOIN kept USING (client, key)\n              JOIN locked",
+        ("tests/e2e/test_same_key.py::test_64_posts_of_one_key_over_two_apis",),
+    ),
+    Mutant(
+        "publish: a sweeper for what another process committed",
+        f"{API}/relay.py",
+        "while rows := await self._store.take_due(BATCH, LONGEST_PAUSE_S):",
+        "while rows := (await self._store.take_due(BATCH, LONGEST_PAUSE_S))[:0]:",
+        ("tests/e2e/test_api_dies.py::test_F01_accepting_api_killed_after_its_commit",),
+    ),
+    Mutant(
+        "claim: a repeated payload must be the same",
+        f"{EXECUTOR}/claim.py",
+        "if stored.payload_hash != one.payload_hash:",
+        "if False:",
+        ("tests/e2e/test_records.py", "tests/unit/executor", "tests/integration/"),
+    ),
+    Mutant(
+        "CAS: the deadline",
+        f"{EXECUTOR}/queries.sql",
+        "WHEN expires_at_ms < signed_at_ms + smallest_ms THEN 'lapsed'",
+        "WHEN false THEN 'lapsed'",
+        ("tests/e2e/test_executor_dies.py::test_F12_executor_down_past_the_deadline",),
+    ),
+    Mutant(
+        "CAS: the halt",
+        f"{EXECUTOR}/queries.sql",
+        "WHEN halted IS NOT FALSE THEN 'waiting'",
+        "WHEN false THEN 'waiting'",
+        ("tests/e2e/test_halt.py::test_F22_halt_while_orders_leave",),
+    ),
+    Mutant(
+        "CAS: the key that asked still lives",
+        f"{EXECUTOR}/queries.sql",
+        "WHEN key_id IS NOT NULL AND key_status IS DISTINCT FROM 'active' THEN 'revoked'",
+        "WHEN false THEN 'revoked'",
+        ("tests/e2e/test_halt.py::test_orders_of_a_revoked_key_end_denied",),
+    ),
+    Mutant(
+        "send: SENDING is looked up, never sent again",
+        f"{EXECUTOR}/core.py",
+        "                result = _unknown(placement, detail, now)\n",
+        "                result = _send_again(placement, detail, 0.0, False, now)\n",
+        ("tests/e2e/test_executor_dies.py::test_F07_executor_dies_between_venue_and_database",),
+    ),
+    Mutant(
+        "resolve: absence only after the window and the late-visibility bound",
+        f"{EXECUTOR}/resolve.py",
+        "        if venue_ms <= ends_ms:\n",
+        "        if False:\n",
+        (
+            "tests/e2e/test_venue_faults.py::test_F08_refused_with_a_5xx",
+            "tests/unit/executor",
+            "tests/integration/",
+        ),
+    ),
+    Mutant(
+        'resolve: "cannot ask" is never "not found"',
+        f"{EXECUTOR}/resolve.py",
+        "        case CannotAsk():\n            return Steps(closed)\n",
+        "        case CannotAsk():\n            return Steps(closed, proven={})\n",
+        ("tests/e2e/test_venue_faults.py::test_F08_lookups_that_fail_are_not_absence",),
+    ),
+    Mutant(
+        "evidence: a 5xx proves nothing",
+        f"{VENUES}/errors.py",
+        "    if not 400 <= status <= 499:\n",
+        "    if not 400 <= status <= 599:\n",
+        ("tests/unit/venues", "tests/e2e/test_venue_faults.py"),
+    ),
+    Mutant(
+        "evidence: a duplicate client id is looked up",
+        f"{VENUES}/errors.py",
+        "            return DuplicateId(detail, raw)\n",
+        "            return Refused(code=code, detail=detail, raw=raw)\n",
+        ("tests/e2e/test_venue_faults.py::test_F15_duplicate_client_id_that_is_ours",),
+    ),
+    Mutant(
+        "sign: the stamp of the CAS, not of now",
+        f"{VENUES}/fence.py",
+        "return stamp.signed_at_ms if stamp is not None else self.venue_now_ms()",
+        "return self.venue_now_ms()",
+        ("tests/unit/venues", "tests/e2e/test_venue_clock.py"),
+    ),
+    Mutant(
+        "owners: rows of a dead process are taken up",
+        f"{EXECUTOR}/owners.py",
+        "while rows := await self.store.adopt(dead, ADOPT_ROWS):",
+        "while rows := list[object]():",
+        ("tests/e2e/test_executor_dies.py::test_F06_executor_dies_between_offsets_and_send",),
+    ),
+    Mutant(
+        "cancel: the mark drives a cancel on find",
+        f"{EXECUTOR}/core.py",
+        "    return (CancelAtVenue(),) if p.cancel_requested else ()\n",
+        "    return ()\n",
+        ("tests/e2e/test_cancel.py", "tests/unit/executor"),
+    ),
+)
 
 
 def mutate(mutant: Mutant, folder: Path) -> None:

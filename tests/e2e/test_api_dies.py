@@ -31,7 +31,7 @@ async def test_F01_accepting_api_killed_after_its_commit(line: Line, bot: Bot) -
     Guard: the sweeper of every API publishes due outbox rows, whoever wrote them.
     """
     first, other = line.apis[0], line.api_urls[1]
-    first.kill()
+    await first.stop()
     await line.restart(first, {"ORDER_API_FAILPOINTS": "accept_after_commit=exit"})
     key, body = new_key(), market_order()
     died = await bot.send("/v1/orders", body, key, line.api_urls[0])
@@ -57,7 +57,7 @@ async def test_F01_accepting_api_frozen_after_its_commit(line: Line, bot: Bot) -
     Guard: the sweeper of every API publishes due outbox rows, whoever wrote them.
     """
     first, other = line.apis[0], line.api_urls[1]
-    first.kill()
+    await first.stop()
     await line.restart(first, {"ORDER_API_FAILPOINTS": "accept_after_commit=pause:60"})
     key, body = new_key(), market_order()
     hanging = Bot([line.api_urls[0]], bot.bearer, Record())
@@ -89,7 +89,7 @@ async def test_F02_api_dies_before_its_commit(line: Line, bot: Bot) -> None:
     Guard: key, order and outbox row are one statement: a half would be seen here.
     """
     first, other = line.apis[0], line.api_urls[1]
-    first.kill()
+    await first.stop()
     await line.restart(first, {"ORDER_API_FAILPOINTS": "accept_before_commit=exit"})
     key, body = new_key(), market_order()
     assert (await bot.send("/v1/orders", body, key, line.api_urls[0])).status is None

@@ -15,7 +15,7 @@ async def _only(line: Line, failpoint: str) -> None:
     """One executor alone, that dies at this point; the other one is down."""
     first, second = line.executors
     await second.stop()
-    first.kill()
+    await first.stop()
     await line.restart(first, {"EXECUTOR_FAILPOINTS": f"{failpoint}=exit"})
 
 

@@ -13,8 +13,6 @@ from tests.house.tree import CLI, PAPER, SERVICES, SHARED, Source, source, sourc
 
 Ban = Callable[[Source], Iterator[str]]
 
-# --- SQL lives in queries.sql and migrations
-# -------------------------------------------------------
 
 SQL_ALLOWED = {
     f"{SHARED}/runtime/database.py": "asks for server settings before any store exists",
@@ -46,9 +44,6 @@ def sql_outside_its_files(code: Source) -> Iterator[str]:
             )
 
 
-# --- One catch-all would hide a bug, and a double order with it
-# ------------------------------------
-
 CATCH_ALL_ALLOWED = {
     f"{SHARED}/runtime/process.py": "the loop: logs, marks unready, repeats",
     f"{SHARED}/runtime/kafka.py": "the consumer's loop: the same",
@@ -78,9 +73,6 @@ def _catches_all(caught: ast.expr | None) -> bool:
     names = caught.elts if isinstance(caught, ast.Tuple) else [caught]
     return any(ast.unparse(name) in {"Exception", "BaseException"} for name in names)
 
-
-# --- Time, ids and randomness come in as arguments
-# -------------------------------------------------
 
 SOURCES_ALLOWED = {
     f"{SHARED}/runtime/clock.py": "the source of time",
@@ -113,9 +105,6 @@ def own_time_or_chance(code: Source) -> Iterator[str]:
                 " argument; main.py passes a runtime.clock.Clock or a function of runtime/ids.py"
             )
 
-
-# --- Money is never a binary float
-# -----------------------------------------------------------------
 
 _MONEY_FILES = re.compile(
     r"(?:.*/domain/(?!lifecycle|reasons|identity)\w+"
@@ -158,10 +147,8 @@ def _floats(tree: ast.Module) -> Iterator[tuple[str, int, str]]:
                     yield "float", node.lineno, text
 
 
-# --- Names that say nothing
-# ------------------------------------------------------------------------
-
-_EMPTY_NAME = re.compile(r"(?:.*_)?(?:util|helper|common|manager|service|misc|stuff)s?")
+# A test is named after what it tries, which may be a service.
+_EMPTY_NAME = re.compile(r"(?!test_)(?:.*_)?(?:util|helper|common|manager|service|misc|stuff)s?")
 _NAMES_ALLOWED = {
     "cli/orderonce_cli/stack/services.py": "the services of the stack: here it is the thing's name"
 }
@@ -175,9 +162,6 @@ def name_that_says_nothing(code: Source) -> Iterator[str]:
             " or holds"
         )
 
-
-# --- The bans over the whole tree
-# ------------------------------------------------------------------
 
 EVERYTHING = (SHARED, *SERVICES, PAPER, CLI, "client", "tests", "docs", "benchmarks", "examples")
 BANS: dict[str, tuple[Ban, tuple[str, ...], dict[str, str]]] = {

@@ -23,6 +23,7 @@ PURE = {
     "shared/orderonce_shared/domain/venue.py",
     "services/order-api/orderonce_api/core.py",
     "services/executor/orderonce_executor/core.py",
+    "services/executor/orderonce_executor/placement.py",
     "services/ledger/orderonce_ledger/core.py",
     "services/ledger/orderonce_ledger/breaks.py",
     "services/paper-exchange/orderonce_paper/matching.py",

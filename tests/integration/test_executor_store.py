@@ -12,14 +12,8 @@ from typing import Any
 import pytest
 from orderonce_executor.claim import Asked, Claim, claim
 from orderonce_executor.claim_store import ClaimStore
-from orderonce_executor.core import (
-    Placement,
-    ProvenAbsent,
-    Replied,
-    Seen,
-    SenderLost,
-    decide,
-)
+from orderonce_executor.core import ProvenAbsent, Replied, Seen, SenderLost, decide
+from orderonce_executor.placement import Placement
 from orderonce_executor.ports import Change, Due, Letter, SendLimits, Words
 from orderonce_executor.store import POISON, TimelineError, begin_process, open_session
 from orderonce_shared.contracts.commands import CancelCommand, PlaceCommand

@@ -142,6 +142,19 @@ async def test_writers_side_by_side_book_each_fill_once(store: Store, pool: Pool
     await _verify_chain(pool)
 
 
+async def test_writers_of_different_fills_queue_for_the_chain(store: Store, pool: Pool) -> None:
+    """No key in common: only the lock on the chain's head keeps them from building on one end."""
+
+    async def consume(first: int) -> None:
+        for n in range(first, first + 15):
+            await book_fills(store, [heard(fill(n))])
+
+    await asyncio.gather(*(consume(first) for first in (1, 101, 201, 301)))
+    assert await pool.fetchval("SELECT count(*) FROM ledger.journal WHERE kind = 'fill'") == 60
+    await _recomputes(store, pool)
+    await _verify_chain(pool)
+
+
 async def test_the_chain_computed_again_from_its_parts(store: Store, pool: Pool) -> None:
     await book_opening(store, VENUE, "paper-2", OPENING, NOON, {"BTC/USDT": 0})
     batch = [heard(fill(n, at=NOON + timedelta(microseconds=n))) for n in range(1, 20)]

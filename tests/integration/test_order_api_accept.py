@@ -44,6 +44,7 @@ async def test_a_first_accept(database: Any) -> None:
             " control.timeline() AS present, b.next_at - b.created_at AS pause"
             " FROM api.orders o JOIN api.outbox b USING (client, key)"
         )
+        assert row is not None
         assert row["accept_seq"] == row["boxed_seq"]
         assert row["timeline"] == row["boxed_timeline"] == row["present"]
         assert row["seq"] == 1
@@ -83,7 +84,9 @@ async def test_64_posts_of_one_key_over_two_processes(database: Any) -> None:
 
 
 async def test_two_processes_racing_on_many_keys(database: Any) -> None:
-    """Batches that meet the same keys in different orders neither deadlock for good nor make two orders."""
+    """Batches that meet the same keys in different orders neither deadlock for good nor make two
+    orders.
+    """
     async with world(database, apis=2) as made, made.client() as one, made.client(api=1) as two:
         keys = [fresh_key() for _ in range(100)]
         replies = await asyncio.gather(
@@ -230,7 +233,9 @@ async def test_an_account_out_of_reach_leaves_the_key_free(database: Any) -> Non
             assert (await place(anywhere, account="no-such-account")).status_code == 403
 
 
-async def test_a_revocation_shows_in_the_accept_although_the_caller_is_cached(database: Any) -> None:
+async def test_a_revocation_shows_in_the_accept_although_the_caller_is_cached(
+    database: Any,
+) -> None:
     """Guard: `key_lives` in `look_up`."""
     async with world(database) as made, made.client() as bot:
         assert (await place(bot)).status_code == 202
@@ -252,7 +257,8 @@ async def test_a_stuck_line_refuses_instead_of_accepting(database: Any) -> None:
         key = fresh_key()
         assert problem(await place(bot, key)) == "unavailable"
         assert (await place(bot, account="paper-2")).status_code == 202
-        # The executor reaches a newer command of this account: the older one is a straggler, the line moves.
+        # The executor reaches a newer command of this account: the older one is a straggler, the
+        # line moves.
         await made.owner.execute("INSERT INTO api.line VALUES ('paper-1', 1)")
         await made.api.line.measure()
         assert (await place(bot, key)).status_code == 202
@@ -295,7 +301,9 @@ async def test_a_poisoned_member_fails_alone(database: Any) -> None:
 
 
 async def test_a_conflict_inside_one_batch(database: Any) -> None:
-    """60 good posts, and one key with two payloads among them: one of the two wins, the other is told."""
+    """60 good posts, and one key with two payloads among them: one of the two wins, the other is
+    told.
+    """
     async with world(database) as made, made.client() as bot:
         key = fresh_key()
         posts = [place(bot) for _ in range(60)]
@@ -316,8 +324,8 @@ async def test_a_statement_held_up_is_told_busy_and_the_key_finds_the_truth(data
         transaction = other.transaction()
         await transaction.start()
         await other.execute(
-            "INSERT INTO api.idempotency_key VALUES ('bot', $1, gen_random_uuid(), gen_random_uuid(), 'place',"
-            " sha256('x'), 1, '{}', 202, '', now())",
+            "INSERT INTO api.idempotency_key VALUES ('bot', $1, gen_random_uuid(),"
+            " gen_random_uuid(), 'place', sha256('x'), 1, '{}', 202, '', now())",
             key,
         )
         reply = await place(bot, key)
@@ -360,7 +368,9 @@ async def test_the_order_of_acceptance_follows_the_requests(database: Any) -> No
     async with world(database) as made, made.client() as bot:
         for _ in range(5):
             await asyncio.gather(*(place(bot) for _ in range(10)))
-        rows = await made.owner.fetch("SELECT accept_seq FROM api.orders ORDER BY accepted_at, accept_seq")
+        rows = await made.owner.fetch(
+            "SELECT accept_seq FROM api.orders ORDER BY accepted_at, accept_seq"
+        )
         numbers = [row["accept_seq"] for row in rows]
         assert numbers == sorted(set(numbers))
 
@@ -444,9 +454,13 @@ async def test_a_halted_account_may_cancel(database: Any) -> None:
 async def test_18_digits_arrive_exactly(database: Any) -> None:
     async with world(database) as made, made.client() as bot:
         await made.owner.execute(
-            "UPDATE control.instrument SET step_size = 1e-18, tick_size = 1e-18, max_quantity = 1e20"
+            "UPDATE control.instrument"
+            " SET step_size = 1e-18, tick_size = 1e-18, max_quantity = 1e20"
         )
-        exact = {"quantity": "12345678901234567890.123456789012345678", "price": "0.100000000000000001"}
+        exact = {
+            "quantity": "12345678901234567890.123456789012345678",
+            "price": "0.100000000000000001",
+        }
         reply = await place(bot, **exact)
         shown = (await bot.get(reply.headers["location"])).json()
         assert {name: shown[name] for name in exact} == exact

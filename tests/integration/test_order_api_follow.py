@@ -84,7 +84,9 @@ async def test_an_order_follows_its_events_to_the_end(database: Any) -> None:
             fees=[FeeTotal.model_validate({"asset": "USDT", "amount": "0.0499995"})],
             sent_at=AT,
         )
-        await follow(made, snapshot(order, 1, status="accepted"), snapshot(order, 2, status="sending"), done)
+        await follow(
+            made, snapshot(order, 1, status="accepted"), snapshot(order, 2, status="sending"), done
+        )
         body = await shown(bot, order)
         assert body["status"] == "filled"
         assert body["final"] is True
@@ -96,7 +98,12 @@ async def test_an_order_follows_its_events_to_the_end(database: Any) -> None:
         assert body["version"] == 4
         events = (await bot.get(f"/v1/orders/{order['order_id']}/events")).json()["events"]
         assert [event["version"] for event in events] == [0, 1, 2, 4]
-        assert [event["status"] for event in events] == ["accepted", "accepted", "sending", "filled"]
+        assert [event["status"] for event in events] == [
+            "accepted",
+            "accepted",
+            "sending",
+            "filled",
+        ]
 
 
 async def test_any_order_and_any_repetition_end_in_the_same_state(database: Any) -> None:
@@ -105,7 +112,9 @@ async def test_any_order_and_any_repetition_end_in_the_same_state(database: Any)
         for seed in range(6):
             order = await new_order(bot)
             events = [
-                snapshot(order, version, filled_quantity=f"0.000{version:02}", filled_cost=str(version))
+                snapshot(
+                    order, version, filled_quantity=f"0.000{version:02}", filled_cost=str(version)
+                )
                 for version in range(1, 9)
             ] * 2
             random.Random(seed).shuffle(events)
@@ -142,7 +151,9 @@ async def test_a_claim_closes_exactly_its_outbox_rows(database: Any) -> None:
         assert await made.owner.fetchval(left) == list(keys)
         await follow(made, snapshot(order, 1, status="accepted"))
         assert await made.owner.fetchval(left) == list(keys)
-        await follow(made, snapshot(order, 1, status="accepted", claimed_keys=[keys[0]], client="other"))
+        await follow(
+            made, snapshot(order, 1, status="accepted", claimed_keys=[keys[0]], client="other")
+        )
         assert await made.owner.fetchval(left) == list(keys)
         await follow(made, snapshot(order, 1, status="accepted", claimed_keys=[keys[0]]))
         assert await made.owner.fetchval(left) == list(keys[1:])

@@ -49,7 +49,9 @@ async def test_a_record_is_complete_and_the_sweeper_makes_the_same_bytes(databas
         assert headers["accept_seq"] == "1"
         assert headers["seq"] == "1"
         assert headers["timeline"] == await made.owner.fetchval("SELECT control.timeline()")
-        assert headers["payload_hash"] == await made.owner.fetchval("SELECT payload_hash FROM api.orders")
+        assert headers["payload_hash"] == await made.owner.fetchval(
+            "SELECT payload_hash FROM api.orders"
+        )
         place_command, cancel_command = (decode_command(None, record.value) for record in fast)
         assert place_command.payload_hash() == headers["payload_hash"]
         assert cancel_command.seq == 2
@@ -84,13 +86,17 @@ async def test_a_row_that_another_sweeper_holds_is_skipped(database: Any) -> Non
         await place(bot)
         await made.owner.execute(DUE)
         async with made.owner.transaction():
-            await made.owner.execute("SELECT * FROM api.outbox ORDER BY accept_seq LIMIT 1 FOR UPDATE")
+            await made.owner.execute(
+                "SELECT * FROM api.outbox ORDER BY accept_seq LIMIT 1 FOR UPDATE"
+            )
             await asyncio.wait_for(made.api.relay.sweep(), 2)
             assert len(made.api.published.records) == 1
 
 
 async def test_a_row_that_commits_late_is_found(database: Any) -> None:
-    """Guard: never `id > last seen`: a smaller accept_seq may appear after a greater one was published."""
+    """Guard: never `id > last seen`: a smaller accept_seq may appear after a greater one was
+    published.
+    """
     async with world(database, apis=2) as made, made.client() as bot:
         late = made.owner.transaction()
         await late.start()
@@ -101,7 +107,8 @@ async def test_a_row_that_commits_late_is_found(database: Any) -> None:
         assert len(made.api.published.records) == 1
         order = await made.owner.fetchval("SELECT order_id FROM api.orders")
         await made.owner.execute(
-            "INSERT INTO api.outbox VALUES ('bot', 'late-key-late-key', $1, 'cancel', 'paper-1', 'k', 1, 2, 't', 'tp',"
+            "INSERT INTO api.outbox VALUES ('bot', 'late-key-late-key', $1, 'cancel', 'paper-1',"
+            " 'k', 1, 2, 't', 'tp',"
             " clock_timestamp(), 0, clock_timestamp())",
             order,
         )

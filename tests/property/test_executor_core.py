@@ -12,7 +12,6 @@ from orderonce_executor.core import (
     CancelAsked,
     CancelAtVenue,
     Heard,
-    Placement,
     ProvenAbsent,
     Replied,
     Seen,
@@ -20,6 +19,7 @@ from orderonce_executor.core import (
     WatchEnded,
     decide,
 )
+from orderonce_executor.placement import Placement
 from orderonce_shared.domain.lifecycle import FINAL, TRANSITIONS, State
 from orderonce_shared.domain.venue import (
     Acknowledged,

@@ -18,9 +18,9 @@ from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.process import Process
 from orderonce_shared.venues.evidence import evidence_for
 
-from orderonce_executor.core import Placement
 from orderonce_executor.look import Looker
 from orderonce_executor.metrics import Metrics
+from orderonce_executor.placement import Placement
 from orderonce_executor.record import Signals
 from orderonce_executor.store import PgStore
 

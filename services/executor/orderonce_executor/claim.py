@@ -17,8 +17,9 @@ from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.database import Connection
 
 from orderonce_executor.claim_store import ClaimStore, StoredCommand
-from orderonce_executor.core import CancelAsked, Placement, decide
+from orderonce_executor.core import CancelAsked, decide
 from orderonce_executor.events import event_letter
+from orderonce_executor.placement import Placement
 from orderonce_executor.ports import Change, Letter, Posted
 
 Name = tuple[str, str]  # (client, key)

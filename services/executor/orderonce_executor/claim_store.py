@@ -12,8 +12,9 @@ from orderonce_shared.domain.lifecycle import State
 from orderonce_shared.domain.reasons import REASON_TEXT, EndingCode
 from orderonce_shared.runtime.database import Connection
 
-from orderonce_executor.core import Placement
-from orderonce_executor.store import PgStore, Q, RacedError, Row, TimelineError, placement
+from orderonce_executor.placement import Placement
+from orderonce_executor.rows import Row, placement
+from orderonce_executor.store import PgStore, Q, RacedError, TimelineError
 
 if TYPE_CHECKING:
     from orderonce_executor.claim import Asked

@@ -20,11 +20,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import assert_never
-from uuid import UUID
 
 from orderonce_shared.domain.lifecycle import FINAL, TRANSITIONS, State
 from orderonce_shared.domain.money import add
-from orderonce_shared.domain.order import OrderTerms
 from orderonce_shared.domain.reasons import REASON_TEXT, DenialCode, EndingCode
 from orderonce_shared.domain.venue import (
     Acknowledged,
@@ -39,51 +37,14 @@ from orderonce_shared.domain.venue import (
     VenueStatus,
 )
 
+from orderonce_executor.placement import Placement
+
 MAX_REFUSALS = 20  # attempts that left nothing at the venue; with the pauses below half a minute
 FIRST_BACK_OFF_S = 0.05
 LONGEST_BACK_OFF_S = 2.0
 LOOK_UP_FIRST_S = 1.0  # pauses between look-ups of an UNKNOWN order grow from here
 LOOK_UP_LONGEST_S = 30.0
 WATCH_AFTER_END_S = 10.0  # how long an ended order is watched for late fills (R9)
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The executor's row for one order. `terms` is None while only its cancel is known."""
-
-    order_id: UUID
-    client: str
-    key: str
-    account: str
-    venue: str
-    symbol: str
-    client_order_id: str
-    terms: OrderTerms | None
-    expires_at: datetime | None
-    traceparent: str
-    timeline: str
-    version: int
-    state: State
-    attempt: int
-    signed_at_ms: int | None
-    window_ms: int | None
-    sent_at: datetime | None
-    cancel_requested: bool
-    venue_order_id: str | None
-    filled_quantity: Decimal
-    filled_cost: Decimal
-    fees: tuple[Fee, ...]
-    reason_code: str | None
-    reason_detail: str | None
-    refusals: int
-    last_refusal: str | None
-    owner: UUID
-    next_at: datetime
-    settled: bool
-    created_at: datetime
-    updated_at: datetime
-    key_id: str | None = None
-    payload_hash: str | None = None
 
 
 class Bar(StrEnum):

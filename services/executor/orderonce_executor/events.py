@@ -11,7 +11,7 @@ from orderonce_shared.domain.lifecycle import is_final, status_of
 from orderonce_shared.domain.money import render_amount
 from orderonce_shared.domain.venue import Fee, VenueFill
 
-from orderonce_executor.core import Placement
+from orderonce_executor.placement import Placement
 from orderonce_executor.ports import Letter
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from orderonce_shared.domain.venue import PlaceRequest
 
 from orderonce_executor.budget import Budget
-from orderonce_executor.core import Placement
+from orderonce_executor.placement import Placement
 from orderonce_executor.ports import Venue
 
 MAX_HELD = 5_000  # rows in memory; more stay in the table until there is room

@@ -15,9 +15,10 @@ from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.process import Process
 from orderonce_shared.venues.errors import VenueUnreachable
 
-from orderonce_executor.core import Placement, Seen
+from orderonce_executor.core import Seen
 from orderonce_executor.lanes import Lanes
 from orderonce_executor.metrics import Metrics
+from orderonce_executor.placement import Placement
 from orderonce_executor.ports import Venue
 from orderonce_executor.record import Hearing, Recorder
 

@@ -17,9 +17,10 @@ from orderonce_shared.runtime.database import Connection
 from orderonce_shared.runtime.ids import new_order_id
 from orderonce_shared.runtime.process import Process
 
-from orderonce_executor.core import Placement, SenderLost
+from orderonce_executor.core import SenderLost
 from orderonce_executor.lanes import Lanes
 from orderonce_executor.metrics import Metrics
+from orderonce_executor.placement import Placement
 from orderonce_executor.relay import Relay
 from orderonce_executor.store import (
     DATABASE_TROUBLE,

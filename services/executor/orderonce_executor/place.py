@@ -29,10 +29,11 @@ from orderonce_shared.runtime.process import Process
 from orderonce_shared.venues.errors import VenueUnreachable
 from orderonce_shared.venues.wire import surely_unsent
 
-from orderonce_executor.core import Bar, Barred, Placement, Replied
+from orderonce_executor.core import Bar, Barred, Replied
 from orderonce_executor.lanes import WAITING_S, Lane, Lanes, request_of
 from orderonce_executor.metrics import Metrics
 from orderonce_executor.owners import Owner
+from orderonce_executor.placement import Placement
 from orderonce_executor.ports import SendLimits
 from orderonce_executor.record import Hearing, Recorder
 from orderonce_executor.store import DATABASE_TROUBLE, PgStore

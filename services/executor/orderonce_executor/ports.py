@@ -19,7 +19,8 @@ from orderonce_shared.domain.venue import (
     VenueFill,
 )
 
-from orderonce_executor.core import Bar, Placement
+from orderonce_executor.core import Bar
+from orderonce_executor.placement import Placement
 
 
 @dataclass(frozen=True, slots=True)

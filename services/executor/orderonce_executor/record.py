@@ -24,7 +24,6 @@ from orderonce_executor.core import (
     Heard,
     Incident,
     LookUp,
-    Placement,
     Replied,
     SendAgain,
     decide,
@@ -32,6 +31,7 @@ from orderonce_executor.core import (
 from orderonce_executor.events import event_letter
 from orderonce_executor.lanes import Lanes
 from orderonce_executor.metrics import Metrics
+from orderonce_executor.placement import Placement
 from orderonce_executor.ports import Change, Words
 from orderonce_executor.relay import Relay
 from orderonce_executor.store import DATABASE_TROUBLE, POISON, PgStore

@@ -25,9 +25,10 @@ from orderonce_shared.runtime.process import Process
 from orderonce_shared.venues.errors import VenueUnreachable
 from orderonce_shared.venues.evidence import evidence_for
 
-from orderonce_executor.core import Heard, Placement, ProvenAbsent, SenderLost, look_up_pause_s
+from orderonce_executor.core import Heard, ProvenAbsent, SenderLost, look_up_pause_s
 from orderonce_executor.lanes import Lanes
 from orderonce_executor.look import Looker
+from orderonce_executor.placement import Placement
 from orderonce_executor.ports import Due
 from orderonce_executor.record import Hearing, Recorder, Signals
 from orderonce_executor.store import PgStore

@@ -1,26 +1,25 @@
 """The executor's rows in Postgres: one typed function per query of queries.sql, and the
 transactions made of them."""
 
-import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 import asyncpg
 import orjson
-from orderonce_shared.domain.lifecycle import State
-from orderonce_shared.domain.order import Instrument, OrderTerms, OrderType, Side, TimeInForce
+from orderonce_shared.domain.order import Instrument
 from orderonce_shared.domain.venue import Fee, VenueFill
 from orderonce_shared.runtime.database import Connection, Pool
 from orderonce_shared.runtime.queries import load_queries
 
-from orderonce_executor.core import MAX_REFUSALS, Bar, Placement, with_fees
+from orderonce_executor.core import MAX_REFUSALS, with_fees
 from orderonce_executor.events import event_letter, fill_letter
+from orderonce_executor.placement import Placement
 from orderonce_executor.ports import (
     CasResult,
     Change,
@@ -30,6 +29,17 @@ from orderonce_executor.ports import (
     Recorded,
     SendLimits,
     Words,
+)
+from orderonce_executor.rows import (
+    Row,
+    cas_result,
+    dump,
+    headers_to_text,
+    placement,
+    posted_of,
+    save_columns,
+    versioned,
+    with_fees_now,
 )
 from orderonce_executor.words import (
     bytes_left,
@@ -46,8 +56,6 @@ Q = load_queries(Path(__file__).parent / "queries.sql")
 DATABASE_TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)  # one row's own fault
 DEADLOCK_TRIES = 3
-
-Row = Any
 
 
 class TimelineError(RuntimeError):
@@ -137,30 +145,14 @@ class PgStore:
         if not writes:
             return {}
         new = [afters[i] for i in writes]
-        found = await connection.fetch(
-            Q["save"],
-            [p.order_id for p in befores],
-            [p.version for p in befores],
-            [p.state.value for p in new],
-            [p.cancel_requested for p in new],
-            [p.venue_order_id for p in new],
-            [p.filled_quantity for p in new],
-            [p.filled_cost for p in new],
-            [orjson.dumps(fees_to_json(p.fees)).decode() for p in new],
-            [p.reason_code for p in new],
-            [p.reason_detail for p in new],
-            [p.refusals for p in new],
-            [p.last_refusal for p in new],
-            [p.next_at for p in new],
-            [p.settled for p in new],
-            self.timeline,
-        )
+        columns = save_columns(befores, new)
+        found = await connection.fetch(Q["save"], *columns, self.timeline)
         by_id = {row["order_id"]: row for row in found}
         hits: dict[int, Placement] = {}
         for i in writes:
             row = by_id.get(afters[i].order_id)
             if row is not None:
-                hits[i] = _versioned(afters[i], row["version"], row["updated_at"])
+                hits[i] = versioned(afters[i], row["version"], row["updated_at"])
         return hits
 
     async def post(self, connection: Connection, letters: Sequence[Letter]) -> list[Posted]:
@@ -172,7 +164,7 @@ class PgStore:
             [x.topic for x in letters],
             [x.key for x in letters],
             [x.value for x in letters],
-            [_headers_to_text(x) for x in letters],
+            [headers_to_text(x) for x in letters],
         )
         ids = sorted(row["id"] for row in found)
         assert len(ids) == len(letters)
@@ -199,13 +191,13 @@ class PgStore:
             MAX_REFUSALS,
             self.owner,
         )
-        return _cas_result(by_id, found)
+        return cas_result(by_id, found)
 
     # ---- what is due
 
     async def load(self, order_ids: Sequence[UUID]) -> list[Placement]:
         rows = await self.pool.fetch(Q["load"], list(order_ids))
-        return [_with_fees_now(row) for row in rows]
+        return [with_fees_now(row) for row in rows]
 
     async def due(self, what: Due) -> list[Placement]:
         rows = await self.pool.fetch(
@@ -256,7 +248,7 @@ class PgStore:
 
     async def sweep_outbox(self, held: Sequence[int], limit: int) -> list[Posted]:
         rows = await self.pool.fetch(Q["sweep_outbox"], self.owner, list(held), limit)
-        return [_posted(row) for row in rows]
+        return [posted_of(row) for row in rows]
 
     # ---- owners
 
@@ -270,7 +262,7 @@ class PgStore:
 
     async def adopt_outbox(self, dead: Sequence[UUID], limit: int) -> list[Posted]:
         rows = await self.pool.fetch(Q["adopt_outbox"], self.owner, list(dead), limit)
-        return [_posted(row) for row in rows]
+        return [posted_of(row) for row in rows]
 
     async def forget_processes(self, dead: Sequence[UUID]) -> None:
         await self.pool.execute(Q["forget_processes"], list(dead))
@@ -343,96 +335,6 @@ async def open_session(url: str) -> Connection:
     return await asyncpg.connect(url, timeout=10.0, server_settings=settings)
 
 
-def placement(row: Row) -> Placement:
-    """One row as the noun. The same for every query that returns whole rows."""
-    return Placement(
-        order_id=row["order_id"],
-        client=row["client"],
-        key=row["key"],
-        account=row["account"],
-        venue=row["venue"],
-        symbol=row["symbol"],
-        client_order_id=row["client_order_id"],
-        terms=_terms(row),
-        expires_at=row["expires_at"],
-        traceparent=row["traceparent"],
-        timeline=row["timeline"],
-        version=row["version"],
-        state=State(row["state"]),
-        attempt=row["attempt"],
-        signed_at_ms=row["signed_at_ms"],
-        window_ms=row["window_ms"],
-        sent_at=row["sent_at"],
-        cancel_requested=row["cancel_requested"],
-        venue_order_id=row["venue_order_id"],
-        filled_quantity=row["filled_quantity"],
-        filled_cost=row["filled_cost"],
-        fees=fees_from_json(row["fees"]),
-        reason_code=row["reason_code"],
-        reason_detail=row["reason_detail"],
-        refusals=row["refusals"],
-        last_refusal=row["last_refusal"],
-        owner=row["owner"],
-        next_at=row["next_at"],
-        settled=row["settled"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        key_id=row["key_id"],
-        payload_hash=row["payload_hash"],
-    )
-
-
-def _terms(row: Row) -> OrderTerms | None:
-    if row["side"] is None:
-        return None
-    return OrderTerms(
-        row["account"],
-        row["symbol"],
-        Side(row["side"]),
-        OrderType(row["type"]),
-        row["quantity"],
-        row["price"],
-        TimeInForce(row["time_in_force"]),
-        row["post_only"],
-    )
-
-
-def _with_fees_now(row: Row) -> Placement:
-    return replace(placement(row), fees=fees_from_json(row["fees_now"]))
-
-
-def _versioned(p: Placement, version: int, updated_at: datetime) -> Placement:
-    return replace(p, version=version, updated_at=updated_at)
-
-
-def _cas_result(by_id: dict[UUID, Placement], found: Sequence[Row]) -> CasResult:
-    result = CasResult()
-    for row in found:
-        p = by_id.pop(row["order_id"])
-        outcome = row["outcome"]
-        if outcome == "send" and row["attempt"] is not None:
-            result.sent.append(
-                replace(
-                    p,
-                    state=State.SENDING,
-                    attempt=row["attempt"],
-                    version=row["version"],
-                    signed_at_ms=row["signed_at_ms"],
-                    window_ms=row["window_ms"],
-                    sent_at=row["sent_at"],
-                    updated_at=row["sent_at"],
-                )
-            )
-        elif outcome == "waiting":
-            result.waiting.append(p)
-        elif outcome in ("send", "stale"):
-            result.stale.append(p)
-        else:
-            result.barred.append((p, Bar(outcome)))
-    result.stale.extend(by_id.values())
-    return result
-
-
 async def _insert_fills(connection: Connection, changes: Sequence[Change]) -> list[list[VenueFill]]:
     """The new fills of each change, in its order."""
     pairs = [(change.before, fill) for change in changes for fill in change.fills]
@@ -484,7 +386,7 @@ async def _keep_words(
             [w.attempt for _, w, _ in spoken],
             [bytes_left(w.verdict) for _, w, _ in spoken],
             [verdict_name(w.verdict) for _, w, _ in spoken],
-            [_dump(verdict_to_json(w.verdict)) for _, w, _ in spoken],
+            [dump(verdict_to_json(w.verdict)) for _, w, _ in spoken],
             [row is not None for _, _, row in spoken],
         )
     for change in changes:
@@ -493,28 +395,5 @@ async def _keep_words(
                 Q["keep_absence"],
                 change.before.order_id,
                 change.before.attempt,
-                _dump(change.absence),
+                dump(change.absence),
             )
-
-
-def _dump(value: Any) -> str:
-    return orjson.dumps(value, default=str).decode()
-
-
-def _headers_to_text(letter: Letter) -> str:
-    """JSON pairs of text; what is not text (headers of a stranger's record) as base64 with a
-    mark."""
-    try:
-        return _dump([(name, value.decode()) for name, value in letter.headers])
-    except UnicodeDecodeError:
-        return _dump(
-            [(name, base64.b64encode(value).decode(), "base64") for name, value in letter.headers]
-        )
-
-
-def _posted(row: Row) -> Posted:
-    headers = [
-        (name, base64.b64decode(value) if coded else value.encode())
-        for name, value, *coded in row["headers"]
-    ]
-    return Posted(row["id"], Letter(row["topic"], row["key"], row["value"], headers))

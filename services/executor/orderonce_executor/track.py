@@ -17,9 +17,10 @@ from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.process import Process
 from orderonce_shared.venues.errors import VenueUnreachable
 
-from orderonce_executor.core import Placement, WatchEnded
+from orderonce_executor.core import WatchEnded
 from orderonce_executor.lanes import Lane, Lanes
 from orderonce_executor.look import Looker
+from orderonce_executor.placement import Placement
 from orderonce_executor.ports import Due
 from orderonce_executor.record import Hearing, Recorder
 from orderonce_executor.store import PgStore

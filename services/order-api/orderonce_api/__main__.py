@@ -1,6 +1,8 @@
-"""`python -m orderonce_api` runs the service; `… create-key` makes an API key straight in the database.
+"""`python -m orderonce_api` runs the service; `… create-key` makes an API key straight in the
+database.
 
-The second is how the very first admin key comes into being; later ones are made over the admin port.
+The second is how the very first admin key comes into being; later ones are made over the admin
+port.
 """
 
 import argparse

@@ -1,8 +1,10 @@
-"""VERB: accept a command exactly once. One statement for all that queued meanwhile: new, replay, conflict, denied.
+"""VERB: accept a command exactly once. One statement for all that queued meanwhile: new, replay,
+conflict, denied.
 
-Order of things, and what a death means: look up (nothing happened) -> decide -> one autocommitted statement with key,
-order and outbox row (before: nothing exists; after: everything does, and the sweeper of any process publishes) ->
-hand to the relay -> answer. A sender that got no answer sends the same again and gets the first one's bytes.
+Order of things, and what a death means: look up (nothing happened) -> decide -> one autocommitted
+statement with key, order and outbox row (before: nothing exists; after: everything does, and the
+sweeper of any process publishes) -> hand to the relay -> answer. A sender that got no answer sends
+the same again and gets the first one's bytes.
 """
 
 from collections.abc import Sequence
@@ -112,7 +114,9 @@ def cancel_ask(
 
 
 def settle(desk: Desk, ask: PlaceAsk | CancelAsk, row: Any, now: datetime) -> Reply | Exception:
-    """A key that is decided already: replay, conflict or expired. Never a check, never an execution."""
+    """A key that is decided already: replay, conflict or expired. Never a check, never an
+    execution.
+    """
     stored = core.Stored(*(row[name] for name in _STORED_FIELDS))
     order_id = str(stored.order_id)
     meaning = core.meaning_of(stored, ask.print_, ask.canonical, now=now, life=desk.key_life)
@@ -210,8 +214,9 @@ class Placing:
         kept: dict[tuple[str, str], Any],
         now: datetime,
     ) -> None:
-        """Winners get what they offered and go to the relay; twins in this batch and twins of another process get
-        what the winner's row says."""
+        """Winners get what they offered and go to the relay; twins in this batch and twins of
+        another process get what the winner's row says.
+        """
         desk = self._desk
         desk.metrics.batch_size.labels("place").observe(len(leaders))
         out: list[tuple[Command, str]] = []
@@ -236,7 +241,9 @@ class Placing:
 def _decide(
     desk: Desk, ask: PlaceAsk, row: Any, now: datetime
 ) -> tuple[store.PlaceRow, PlaceCommand]:
-    """A new key: the row to be written, accepted or denied. Raises ApiProblem where the key must stay free."""
+    """A new key: the row to be written, accepted or denied. Raises ApiProblem where the key must
+    stay free.
+    """
     if not row["key_lives"]:
         raise errors.CredentialsInvalid
     if row["venue"] is None:
@@ -349,8 +356,9 @@ def _row(
 
 
 class Canceling:
-    """POST /v1/orders/{order_id}/cancel: a command with a key of its own, in the same key space. It is accepted for a
-    final order too, where it changes nothing; halted accounts may cancel."""
+    """POST /v1/orders/{order_id}/cancel: a command with a key of its own, in the same key space.
+    It is accepted for a final order too, where it changes nothing; halted accounts may cancel.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk

@@ -1,4 +1,6 @@
-"""The port for operators: keys, accounts, halts; beside them livez, readyz and metrics without a key."""
+"""The port for operators: keys, accounts, halts; beside them livez, readyz and metrics without a
+key.
+"""
 
 from dataclasses import dataclass
 

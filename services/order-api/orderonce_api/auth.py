@@ -25,7 +25,9 @@ class Gate:
     _items: dict[int, RateLimitItem] = field(default_factory=dict)
 
     async def caller(self, request: Request, scope: str | None) -> Caller:
-        """The caller, with the right that the route needs. Raises CredentialsInvalid, NotPermitted or Unavailable."""
+        """The caller, with the right that the route needs. Raises CredentialsInvalid, NotPermitted
+        or Unavailable.
+        """
         try:
             caller = await store.identify(self.bearer, request.headers.get("authorization"))
         except CredentialsInvalidError as error:

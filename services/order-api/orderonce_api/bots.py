@@ -1,4 +1,6 @@
-"""The port for bots: parse, call one verb, render. Every route of it, in the order of the documents."""
+"""The port for bots: parse, call one verb, render. Every route of it, in the order of the
+documents.
+"""
 
 import base64
 import binascii

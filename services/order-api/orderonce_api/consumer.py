@@ -13,7 +13,9 @@ GROUP = "order-api"
 def follow_broker(
     follower: Follower, process: Process, *, bootstrap: str, topic_prefix: str
 ) -> KafkaBroker:
-    """A broker with both subscriptions. Two groups: a rebalance of one topic does not stop the other."""
+    """A broker with both subscriptions. Two groups: a rebalance of one topic does not stop the
+    other.
+    """
     broker = consumer_broker(bootstrap, "order-api-follow")
 
     async def on_events(records: Batch) -> None:

@@ -1,9 +1,11 @@
-"""PURE: what a request is (its fingerprint), what an existing key means for it, and whether a new one may go out.
+"""PURE: what a request is (its fingerprint), what an existing key means for it, and whether a new
+one may go out.
 
-Theory: a key is decided once. The fingerprint is taken over what was asked for, after parsing: amounts in one
-notation, static defaults filled in, nothing that depends on the moment; so a bot that retries with "1.0" for "1"
-meets its own first request. Checks run in the order of `DenialCode` and the first that applies is the answer, so that
-the same order under the same facts is always denied for the same reason.
+Theory: a key is decided once. The fingerprint is taken over what was asked for, after parsing:
+amounts in one notation, static defaults filled in, nothing that depends on the moment; so a bot
+that retries with "1.0" for "1" meets its own first request. Checks run in the order of
+`DenialCode` and the first that applies is the answer, so that the same order under the same facts
+is always denied for the same reason.
 """
 
 import hashlib
@@ -58,7 +60,9 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class FromAnotherVersion:
-    """Fingerprinted by a version of this service that is not known here: a rolling upgrade is under way."""
+    """Fingerprinted by a version of this service that is not known here: a rolling upgrade is
+    under way.
+    """
 
 
 Meaning = Replay | Conflict | Expired | FromAnotherVersion
@@ -67,8 +71,9 @@ Meaning = Replay | Conflict | Expired | FromAnotherVersion
 def canonical_place(
     terms: OrderTerms, expires_at: str | None, client_tag: str | None
 ) -> dict[str, str | bool | None]:
-    """What was asked for, in one notation. `expires_at` is None when the sender left it out: the default depends on
-    the moment and so is no part of what was asked."""
+    """What was asked for, in one notation. `expires_at` is None when the sender left it out: the
+    default depends on the moment and so is no part of what was asked.
+    """
     return {
         "account": terms.account,
         "symbol": terms.symbol,
@@ -93,13 +98,17 @@ def canonical_text(method: str, route: str, body: Canonical) -> str:
 
 
 def fingerprint(account: str, canonical: str) -> bytes:
-    """SHA-256 over (version, account, canonical text), as a JSON array so that no separator is ambiguous."""
+    """SHA-256 over (version, account, canonical text), as a JSON array so that no separator is
+    ambiguous.
+    """
     preimage = json.dumps([FINGERPRINT_VERSION, account, canonical], separators=(",", ":"))
     return hashlib.sha256(preimage.encode()).digest()
 
 
 def differing_fields(first: str, second: str) -> tuple[str, ...]:
-    """Names of the members in which two canonical texts differ; `command` when they are not the same command."""
+    """Names of the members in which two canonical texts differ; `command` when they are not the
+    same command.
+    """
     one, two = json.loads(first), json.loads(second)
     if (one["method"], one["route"]) != (two["method"], two["route"]):
         return ("command",)
@@ -139,7 +148,9 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the world is like at the moment of the decision. `instrument` is None when the venue does not list it."""
+    """What the world is like at the moment of the decision. `instrument` is None when the venue
+    does not list it.
+    """
 
     now: datetime
     halted: bool
@@ -176,7 +187,9 @@ Verdict = Pass | Deny | CannotTell
 
 
 def check(terms: OrderTerms, deadline: datetime, facts: Facts, caps: Caps) -> Verdict:
-    """The pre-trade checks in the order of `DenialCode` (key-revoked is said by authentication here)."""
+    """The pre-trade checks in the order of `DenialCode` (key-revoked is said by authentication
+    here).
+    """
     rules = facts.instrument
     if rules is None:
         if facts.venue_loaded:
@@ -221,7 +234,9 @@ def _check_notional(terms: OrderTerms, rules: Instrument, now: datetime, caps: C
 
 
 def _notional(terms: OrderTerms, rules: Instrument, now: datetime) -> Decimal | None:
-    """Price times quantity; a market order takes the reference price, None when that one is too old."""
+    """Price times quantity; a market order takes the reference price, None when that one is too
+    old.
+    """
     match terms.type:
         case OrderType.LIMIT:
             assert terms.price is not None
@@ -239,6 +254,7 @@ def _notional(terms: OrderTerms, rules: Instrument, now: datetime) -> Decimal | 
 def line_is_stuck(
     oldest: datetime | None, now: datetime, deadline: datetime, limit: timedelta
 ) -> bool:
-    """Whether an order accepted now would wait past its deadline, or longer than any order should: `oldest` is when
-    the first command was accepted that the executor has not reached."""
+    """Whether an order accepted now would wait past its deadline, or longer than any order should:
+    `oldest` is when the first command was accepted that the executor has not reached.
+    """
     return oldest is not None and now - oldest > min(limit, deadline - now)

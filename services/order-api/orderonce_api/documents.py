@@ -1,4 +1,5 @@
-"""The OpenAPI documents: what each route takes and answers stands beside the route and is put together here.
+"""The OpenAPI documents: what each route takes and answers stands beside the route and is put
+together here.
 
 Deterministic: the rendered text is committed, and a stale one fails a test.
 """

@@ -1,7 +1,9 @@
-"""Everything that can be said instead of a yes, as one tree. Clients key on `type`; each has a page in errors_pages/.
+"""Everything that can be said instead of a yes, as one tree. Clients key on `type`; each has a
+page in errors_pages/.
 
 ApiProblem
-├── sender's fault: RequestInvalid, BodyInvalid, BodyTooLarge, MediaTypeUnsupported, NotFound, MethodNotAllowed
+├── the sender: RequestInvalid, BodyInvalid, BodyTooLarge, MediaTypeUnsupported, NotFound,
+│               MethodNotAllowed
 ├── who and what: CredentialsInvalid, NotPermitted, RateLimited
 ├── the key: KeyMissing, KeyInvalid, KeyReused, KeyExpired, KeyBusy
 ├── a business no: OrderDenied (burns the key), AccountExists, VenueUnproven, LastAdminKey
@@ -132,7 +134,8 @@ class KeyReused(ApiProblem):
 
     def __init__(self, order_id: str, differs: tuple[str, ...]) -> None:
         super().__init__(
-            "this idempotency key was used for a request that differs from this one; that one stands",
+            "this idempotency key was used for a request that differs from this one;"
+            " that one stands",
             extensions={"order_id": order_id, "differs": list(differs)},
         )
 
@@ -142,7 +145,8 @@ class KeyExpired(ApiProblem):
 
     def __init__(self, order_id: str) -> None:
         super().__init__(
-            "this idempotency key was used long ago and never executes again; ask for the order instead",
+            "this idempotency key was used long ago and never executes again;"
+            " ask for the order instead",
             extensions={"order_id": order_id},
         )
 
@@ -181,8 +185,9 @@ class LastAdminKey(ApiProblem):
 
 
 class Unavailable(ApiProblem):
-    """The key stays as it is: free, or decided by a statement whose answer was lost. The same request may be repeated
-    and finds the truth."""
+    """The key stays as it is: free, or decided by a statement whose answer was lost. The same
+    request may be repeated and finds the truth.
+    """
 
     type, status, title = "unavailable", 503, "Not at this moment"
 

@@ -1,8 +1,9 @@
-"""VERB: bring what clients see up to what the executor said. Snapshots in any order, any number of times.
+"""VERB: bring what clients see up to what the executor said. Snapshots in any order, any number of
+times.
 
-One statement per batch applies only higher (timeline, version), keeps history and closes the outbox rows of claimed
-commands. The process dies before it: the batch comes again. After it and before the offsets: it comes again and
-changes nothing.
+One statement per batch applies only higher (timeline, version), keeps history and closes the
+outbox rows of claimed commands. The process dies before it: the batch comes again. After it and
+before the offsets: it comes again and changes nothing.
 """
 
 from collections.abc import Sequence
@@ -55,7 +56,9 @@ class Follower:
             return None
 
     def _undecodable(self, topic: str, error: ValueError) -> None:
-        """Stepped over: a snapshot is repeated by the next change, and a fill stands in the ledger."""
+        """Stepped over: a snapshot is repeated by the next change, and a fill stands in the
+        ledger.
+        """
         self.log.error("undecodable-record", topic=topic, error=str(error)[:500])
 
     async def _apply(self, events: Sequence[OrderEvent]) -> None:

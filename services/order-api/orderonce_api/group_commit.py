@@ -1,8 +1,9 @@
-"""Group commit: what queued while the previous commit ran shares the next one. No timer, so a lone request waits for
-nobody, and under load the batches grow by themselves up to a cap.
+"""Group commit: what queued while the previous commit ran shares the next one. No timer, so a lone
+request waits for nobody, and under load the batches grow by themselves up to a cap.
 
-A batch that the database refuses is repeated one by one, so that one poisoned request cannot fail its neighbours.
-A batch whose answer was lost is not repeated: nobody knows whether it was committed, and each sender is told so.
+A batch that the database refuses is repeated one by one, so that one poisoned request cannot fail
+its neighbours. A batch whose answer was lost is not repeated: nobody knows whether it was
+committed, and each sender is told so.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Generic, TypeVar
 from orderonce_api import errors, store
 
 CAP = 64  # beyond it a batch gains little and its first member waits for its last
-MAX_WAITING = 4_096  # at some thousand commits a second this is a second of work: later ones are told to come again
+MAX_WAITING = 4_096  # about a second of work: later ones are told to come again
 MAX_REPEATS = 5  # deadlocks and serialization failures in a row
 
 Ask = TypeVar("Ask")
@@ -21,7 +22,9 @@ Answer = TypeVar("Answer")
 
 
 class GroupCommit(Generic[Ask, Answer]):
-    """`commit(asks)` gives one answer or exception per ask, in order, or raises for the whole batch."""
+    """`commit(asks)` gives one answer or exception per ask, in order, or raises for the whole
+    batch.
+    """
 
     def __init__(
         self, commit: Callable[[Sequence[Ask]], Awaitable[Sequence[Answer | Exception]]]
@@ -70,7 +73,8 @@ class GroupCommit(Generic[Ask, Answer]):
 
 def _lost(error: store.Lost) -> errors.Unavailable:
     problem = errors.Unavailable(
-        "the database did not answer; whether this was accepted is known when the same request comes again"
+        "the database did not answer; whether this was accepted is known when the same request"
+        " comes again"
     )
     problem.__cause__ = error
     return problem

@@ -1,8 +1,9 @@
-"""The common ground of both ports: from an ASGI call to a route and back; problems rendered in one place.
+"""The common ground of both ports: from an ASGI call to a route and back; problems rendered in one
+place.
 
-Routes take the raw request: each reads what it needs once, through incoming.py, and its schema stands beside it for the
-documents. FastAPI's own parsing of parameters and bodies is not used: it costs more than the rest of the request, and
-keeps the last of two equal members.
+Routes take the raw request: each reads what it needs once, through incoming.py, and its schema
+stands beside it for the documents. FastAPI's own parsing of parameters and bodies is not used: it
+costs more than the rest of the request, and keeps the last of two equal members.
 """
 
 from collections.abc import Callable, Coroutine
@@ -59,13 +60,16 @@ def request_id(request: Request) -> str:
 
 
 class Edge:
-    """The outermost layer: gives each request its id, refuses what is malformed before any routing, and turns whatever
-    was raised into a problem document. No exception of ours or of a library reaches a client as bare text."""
+    """The outermost layer: gives each request its id, refuses what is malformed before any
+    routing, and turns whatever was raised into a problem document. No exception of ours or of a
+    library reaches a client as bare text.
+    """
 
     def __init__(self, app: FastAPI, log: Logger, metrics: Metrics) -> None:
         self._log = log
         self._metrics = metrics
-        # The last one is for faults of ours: answered as a problem too, then raised on into the server's log.
+        # The last one is for faults of ours: answered as a problem too, then raised on into the
+        # server's log.
         for kind in (errors.ApiProblem, store.StoreError, HTTPException, Exception):
             app.add_exception_handler(kind, self._on_problem)
         self._app: ASGIApp = app

@@ -1,6 +1,8 @@
-"""What comes in over HTTP, read strictly: header lines once, keys in their alphabet, bodies bounded and JSON.
+"""What comes in over HTTP, read strictly: header lines once, keys in their alphabet, bodies
+bounded and JSON.
 
-Two lines of a header that must be one are refused: proxies and servers disagree on which of them counts.
+Two lines of a header that must be one are refused: proxies and servers disagree on which of them
+counts.
 """
 
 import re

@@ -1,7 +1,8 @@
 """VERB: the life of API keys and accounts: mint, revoke, admit, halt, resume. Operators only.
 
-A revocation and a halt take their table's lock in EXCLUSIVE mode first (R4): when they return, no order that asks for
-the old state can leave any more. The process dies before the commit: nothing happened; after it: it stands.
+A revocation and a halt take their table's lock in EXCLUSIVE mode first (R4): when they return, no
+order that asks for the old state can leave any more. The process dies before the commit: nothing
+happened; after it: it stands.
 """
 
 from dataclasses import dataclass

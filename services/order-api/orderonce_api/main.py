@@ -73,8 +73,8 @@ async def run(process: Process, settings: OrderApiSettings) -> None:
     process.start(serve(process, Edge(admin, log, metrics), admin_socket), "admin port")
     bot_port = process.start(serve(process, Edge(bots, log, metrics), bot_socket), "bot port")
 
-    # Requests in flight are answered first; what they committed is published; then the loops end. A process that is
-    # killed in between leaves the rest to the next sweeper.
+    # Requests in flight are answered first; what they committed is published; then the loops end.
+    # A process that is killed in between leaves the rest to the next sweeper.
     await bot_port
     await asyncio.wait([asyncio.ensure_future(relay.flush())], timeout=FLUSH_LIMIT_S)
     await process.finish()

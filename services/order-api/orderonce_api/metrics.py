@@ -1,4 +1,6 @@
-"""What is counted, on the admin port's /metrics. No label holds a client's, key's or order's name."""
+"""What is counted, on the admin port's /metrics. No label holds a client's,
+key's or order's name.
+"""
 
 from dataclasses import dataclass, field
 

@@ -325,9 +325,3 @@ RETURNING *;
 SELECT order_id FROM api.orders
  WHERE account = $1 AND NOT final AND status IN ('sending', 'unknown')
  ORDER BY accept_seq LIMIT 1000;
-
--- name: limit_session
--- For the one connection of a group commit: limits in milliseconds, and a generic plan, since planning for each batch
--- would cost more than running it.
-SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $2, false),
-       set_config('plan_cache_mode', 'force_generic_plan', false);

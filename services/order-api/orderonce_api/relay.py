@@ -1,8 +1,9 @@
-"""R2, publish until claimed: straight after the commit from memory, and again from the outbox until the executor's
-`claimed` has come back.
+"""R2, publish until claimed: straight after the commit from memory, and again from the outbox
+until the executor's `claimed` has come back.
 
-The process dies after the commit and before this: the row is due a second after its commit, and any other process's
-sweeper publishes it. It dies after a publish: the record may go out twice, which the executor's dedupe makes harmless.
+The process dies after the commit and before this: the row is due a second after its commit, and
+any other process's sweeper publishes it. It dies after a publish: the record may go out twice,
+which the executor's dedupe makes harmless.
 """
 
 import asyncio
@@ -32,7 +33,8 @@ BATCH = 500
 SWEEP_EVERY_S = 0.5
 LONGEST_PAUSE_S = 30.0
 MEASURE_EVERY_S = 1.0
-TRUST_S = 5.0  # a record that the broker acknowledged to us is not repeated sooner: the executor may be busy
+# A record that the broker acknowledged to us is not repeated sooner: the executor may be busy.
+TRUST_S = 5.0
 MAX_TRUSTED = 50_000
 
 
@@ -105,7 +107,9 @@ class Relay:
         self._wake = asyncio.Event()
 
     def offer(self, commands: Sequence[tuple[Command, str]]) -> None:
-        """Just committed, with their traceparents. Never waits: the sender's 202 does not hang on Kafka."""
+        """Just committed, with their traceparents. Never waits: the sender's 202 does not hang on
+        Kafka.
+        """
         if len(self._queued) + len(commands) <= MAX_QUEUED:
             self._queued.extend(commands)
             self._wake.set()
@@ -123,8 +127,10 @@ class Relay:
             await self._publish([self._queued.popleft() for _ in range(size)], "commit")
 
     async def sweep(self) -> None:
-        """One round of the sweeper: every row whose pause is over, but for those that this process has seen
-        acknowledged a moment ago. A backlog at the executor does not double itself in Kafka."""
+        """One round of the sweeper: every row whose pause is over, but for those that this process
+        has seen acknowledged a moment ago. A backlog at the executor does not double itself in
+        Kafka.
+        """
         while True:
             rows = await self._store.take_due(BATCH, LONGEST_PAUSE_S)
             self._forget_old()
@@ -162,7 +168,9 @@ class Relay:
 
 
 class Line:
-    """How the line to the executor stands, per account; measured beside the accepts, not in them."""
+    """How the line to the executor stands, per account; measured beside the
+    accepts, not in them.
+    """
 
     def __init__(self, store: Store, metrics: Metrics, limit: timedelta) -> None:
         self._store = store

@@ -1,4 +1,6 @@
-"""ORDER_API_*: read once, in main.py. Each may be given as ORDER_API_X_FILE, a file that holds the value."""
+"""ORDER_API_*: read once, in main.py. Each may be given as ORDER_API_X_FILE, a file that holds the
+value.
+"""
 
 from typing import Annotated
 

@@ -1,7 +1,9 @@
-"""The order API's only door to Postgres: one typed function per query, and errors sorted by what they prove.
+"""The order API's only door to Postgres: one typed function per query, and errors sorted by what
+they prove.
 
-`StatementFailed` and `TryAgain`: rolled back, nothing happened. `Busy`: rolled back after the lock time-out.
-`Lost`: no answer; the statement may have been committed, so nobody may conclude anything from it.
+`StatementFailed` and `TryAgain`: rolled back, nothing happened. `Busy`: rolled back after the lock
+time-out. `Lost`: no answer; the statement may have been committed, so nobody may conclude anything
+from it.
 """
 
 import asyncio
@@ -50,7 +52,9 @@ class Busy(StoreError):
 
 
 class Lost(StoreError):
-    """No answer: the database is away, or was lost in the middle. What was asked may have happened."""
+    """No answer: the database is away, or was lost in the middle. What was asked may have
+    happened.
+    """
 
 
 @asynccontextmanager
@@ -186,8 +190,9 @@ async def look_up_cancels(writer: Writer, asked: Sequence[tuple[str, str, UUID, 
 async def accept(
     writer: Writer, rows: Sequence[PlaceRow], *, version: int, now: datetime
 ) -> dict[tuple[str, str], Row]:
-    """One committed statement. (client, key) -> the row of the key, whoever made it; ours carry the command_id that
-    was offered, and accept_seq and timeline."""
+    """One committed statement. (client, key) -> the row of the key, whoever made it; ours carry
+    the command_id that was offered, and accept_seq and timeline.
+    """
     found = await writer.fetch("accept", *columns(rows), version, now)
     return {(row["client"], row["key"]): row for row in found}
 
@@ -217,7 +222,9 @@ class Store:
         return rows[0] if rows else None
 
     async def _under_lock(self, lock: str, query: str, *arguments: Any) -> list[Row]:
-        """LOCK TABLE, then one statement, in one transaction: what it is for stands in queries.sql."""
+        """LOCK TABLE, then one statement, in one transaction: what it is for stands in
+        queries.sql.
+        """
         async with (
             _sorted_errors(),
             self._pool.acquire(timeout=CONNECT_LIMIT_S) as connection,
@@ -296,7 +303,9 @@ class Store:
         return await self._fetch("list_keys")
 
     async def revoke_key(self, kid: str, reason: str | None) -> tuple[Row | None, bool]:
-        """(the key, whether it may be revoked): the second is False for the last living admin key."""
+        """(the key, whether it may be revoked): the second is False for the
+        last living admin key.
+        """
         async with (
             _sorted_errors(),
             self._pool.acquire(timeout=CONNECT_LIMIT_S) as connection,

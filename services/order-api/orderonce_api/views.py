@@ -1,4 +1,6 @@
-"""Rows to the JSON that clients see: amounts as text, times in RFC 3339, every member always there."""
+"""Rows to the JSON that clients see: amounts as text, times in RFC 3339, every member always
+there.
+"""
 
 from datetime import datetime
 from decimal import Decimal

@@ -120,9 +120,12 @@ class CancelCommand(Record):
 Command = PlaceCommand | CancelCommand
 
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps makes one a call
+
+
 def _hash(*parts: object) -> str:
     """JSON array, so that no separator can be ambiguous."""
-    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_compact(parts).encode()).hexdigest()
 
 
 def command_headers(command: Command, traceparent: str) -> Headers:

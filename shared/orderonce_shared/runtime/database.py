@@ -58,9 +58,9 @@ async def open_pool(url: SecretStr, *, application: str, size: int = 8) -> "asyn
 async def open_connection(
     url: SecretStr, *, application: str, settings: dict[str, str] | None = None
 ) -> "asyncpg.Connection":
-    """One connection outside every pool, for a verb that keeps it and throws it away after any doubt:
-    a pool would reset it after each use, and loses a place for good when one is cut in mid-statement.
-    Raises OSError, TimeoutError or asyncpg.PostgresError.
+    """One connection outside every pool, for a verb that keeps it and throws it away after any
+    doubt: a pool would reset it after each use, and loses a place for good when one is cut in
+    mid-statement. Raises OSError, TimeoutError or asyncpg.PostgresError.
     """
     connection = await asyncpg.connect(
         url.get_secret_value(),

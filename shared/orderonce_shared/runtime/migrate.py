@@ -1,7 +1,8 @@
 """Applies every service's migrations and sets the roles' passwords. Safe to repeat and to run twice
 at once.
 
-yoyo runs the files: plain SQL, forward only, each in a transaction. `python -m orderonce_shared.runtime.migrate` with MIGRATE_DATABASE_URL (owner) and one
+yoyo runs the files: plain SQL, forward only, each in a transaction.
+`python -m orderonce_shared.runtime.migrate` with MIGRATE_DATABASE_URL (owner) and one
 MIGRATE_<ROLE>_PASSWORD per role.
 """
 

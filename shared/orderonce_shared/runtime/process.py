@@ -93,8 +93,9 @@ class Process:
                 await self.pause(every_s, wake)
 
     async def attempt(self, what: str, work: Awaitable[object], **context: object) -> bool:
-        """One of the many pieces of work of a loop, e.g. the look-up of one order: an error of it is logged and stops
-        no other. Whatever it is about has to stay due, so that a later step tries again. Returns whether it went well.
+        """One of the many pieces of work of a loop, e.g. the look-up of one order: an error of it
+        is logged and stops no other. Whatever it is about has to stay due, so that a later step
+        tries again. Returns whether it went well.
         """
         try:
             await work

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from orderonce_executor.core import Placement
+from orderonce_executor.placement import Placement
 from orderonce_shared.domain.identity import client_order_id
 from orderonce_shared.domain.lifecycle import State
 from orderonce_shared.domain.order import OrderTerms, OrderType, Side, TimeInForce

@@ -5,7 +5,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
-from orderonce_executor.core import Placement
+from orderonce_executor.placement import Placement
 from orderonce_executor.resolve import Bounds, Closed, Steps, prove_absence
 from orderonce_shared.domain.lifecycle import State
 from orderonce_shared.domain.venue import Absent, CannotAsk, FindVerdict, Found

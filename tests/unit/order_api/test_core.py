@@ -54,7 +54,13 @@ def test_a_good_order_passes() -> None:
         (GOOD, replace(FACTS, instrument=None), NO_CAPS, LATER, DenialCode.SYMBOL_UNKNOWN),
         (GOOD, FACTS, NO_CAPS, NOW, DenialCode.EXPIRES_IN_PAST),
         (GOOD, replace(FACTS, halted=True), NO_CAPS, LATER, DenialCode.ACCOUNT_HALTED),
-        (replace(GOOD, quantity=Decimal("0.0105")), FACTS, NO_CAPS, LATER, DenialCode.QUANTITY_STEP),
+        (
+            replace(GOOD, quantity=Decimal("0.0105")),
+            FACTS,
+            NO_CAPS,
+            LATER,
+            DenialCode.QUANTITY_STEP,
+        ),
         (replace(GOOD, quantity=Decimal("0.009")), FACTS, NO_CAPS, LATER, DenialCode.QUANTITY_MIN),
         (replace(GOOD, quantity=Decimal("10.001")), FACTS, NO_CAPS, LATER, DenialCode.QUANTITY_MAX),
         (replace(GOOD, price=Decimal("1000.001")), FACTS, NO_CAPS, LATER, DenialCode.PRICE_TICK),
@@ -125,7 +131,9 @@ def test_an_old_reference_price_does_not_matter_where_nothing_needs_it() -> None
 
 
 def test_18_digits_are_exact() -> None:
-    rules = replace(RULES, step_size=Decimal("0.000000000000000001"), max_quantity=Decimal(10) ** 19)
+    rules = replace(
+        RULES, step_size=Decimal("0.000000000000000001"), max_quantity=Decimal(10) ** 19
+    )
     huge = replace(GOOD, quantity=Decimal("1234567890123456789.123456789012345678"))
     facts = replace(FACTS, instrument=rules)
     assert core.check(huge, LATER, facts, NO_CAPS) == core.Pass()
@@ -164,7 +172,10 @@ def test_another_notation_of_the_same_amount_is_a_replay() -> None:
         (canonical(tag="x"), ("client_tag",)),
         (canonical(expires="2026-11-22T10:00:05.000000Z"), ("expires_at",)),
         (canonical(replace(GOOD, post_only=True)), ("post_only",)),
-        (core.canonical_text("POST", "/v1/orders/{order_id}/cancel", {"order_id": "1"}), ("command",)),
+        (
+            core.canonical_text("POST", "/v1/orders/{order_id}/cancel", {"order_id": "1"}),
+            ("command",),
+        ),
     ],
 )
 def test_a_conflict_names_what_differs(second: str, differs: tuple[str, ...]) -> None:

@@ -1,4 +1,6 @@
-"""The order API on a real database, without Kafka: what main.py wires, with a publisher that remembers."""
+"""The order API on a real database, without Kafka: what main.py wires, with a publisher that
+remembers.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -79,7 +81,9 @@ class World:
     def api(self) -> Api:
         return self.apis[0]
 
-    def client(self, key: str | None = None, *, api: int = 0, admin: bool = False) -> httpx.AsyncClient:
+    def client(
+        self, key: str | None = None, *, api: int = 0, admin: bool = False
+    ) -> httpx.AsyncClient:
         app = self.apis[api].admin if admin else self.apis[api].bots
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(app, raise_app_exceptions=False),
@@ -163,8 +167,9 @@ async def instrument(owner: Any, symbol: str, *, reference_age_s: int = 0) -> No
     base, quote = symbol.split("/")
     amounts = [parse_amount(text) for text in ("0.01", "0.00001", "0.0001", "9000", "5", "50000")]
     await owner.execute(
-        """INSERT INTO control.instrument (venue, symbol, base, quote, tick_size, step_size, min_quantity,
-                                           max_quantity, min_notional, reference_price, reference_at)
+        """INSERT INTO control.instrument
+                  (venue, symbol, base, quote, tick_size, step_size, min_quantity, max_quantity,
+                   min_notional, reference_price, reference_at)
            VALUES ('paper', $1, $2, $3, $4, $5, $6, $7, $8, $9,
                    clock_timestamp() - make_interval(secs => $10::int))""",
         symbol,
@@ -191,13 +196,17 @@ def fresh_key() -> str:
     return str(uuid4())
 
 
-async def place(client: httpx.AsyncClient, key: str | None = None, **changes: Any) -> httpx.Response:
+async def place(
+    client: httpx.AsyncClient, key: str | None = None, **changes: Any
+) -> httpx.Response:
     return await client.post(
         "/v1/orders", json=limit_order(**changes), headers={"Idempotency-Key": key or fresh_key()}
     )
 
 
-async def cancel(client: httpx.AsyncClient, order_id: str, key: str | None = None) -> httpx.Response:
+async def cancel(
+    client: httpx.AsyncClient, order_id: str, key: str | None = None
+) -> httpx.Response:
     return await client.post(
         f"/v1/orders/{order_id}/cancel", headers={"Idempotency-Key": key or fresh_key()}
     )
