@@ -4,8 +4,8 @@ import concurrent.futures
 
 import psycopg
 import pytest
-
 from orderonce_shared.runtime.migrate import apply_migrations
+
 from tests.servers import Database
 
 DEAD_PID = 4_000_000  # above any pid_max in use
