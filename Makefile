@@ -1,9 +1,11 @@
 # Every command of the house. `make` alone lists them. Extra flags: make up ARGS="--executors 2"
 BIN := .venv/bin
 ARGS ?=
+# Without byte code pytest sometimes dies on CPython 3.11 while it rewrites hypothesis' assertions.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status test lint lock docs model clean
+.PHONY: help install demo up down status test lint lock docs model mutants clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -41,7 +43,10 @@ docs: install ## write the generated documents again
 	$(BIN)/python docs/generate.py
 
 model: install ## search the protocol's model exhaustively
-	$(BIN)/python -m pytest tests/model $(ARGS)
+	$(BIN)/python -m tests.model all
+
+mutants: install ## remove the protocol's guards one by one; each must turn a test red
+	$(BIN)/python -m tests.chaos.mutants $(ARGS)
 
 clean: ## remove .venv, caches and the data folder of this checkout
 	@if [ -x $(BIN)/orderonce ]; then $(BIN)/orderonce down --wipe; fi

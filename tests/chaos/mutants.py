@@ -64,7 +64,7 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{EXECUTOR}/queries.sql",
         "WHEN expires_at_ms < signed_at_ms + smallest_ms THEN 'lapsed'",
         "WHEN false THEN 'lapsed'",
-        ("tests/e2e/test_executor_dies.py::test_F12_executor_down_past_the_deadline",),
+        ("tests/integration/test_executor_store.py",),
     ),
     Mutant(
         "CAS: the halt",

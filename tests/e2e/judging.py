@@ -116,13 +116,17 @@ class Records:
     async def all(self, topic: str) -> list[ConsumerRecord]:
         """Every record of one topic, from the beginning to its present end."""
         name = prefixed(self._prefix, topic)
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
+        # Not seek_to_beginning: the reset to the default position may come after it, and win.
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
         await consumer.start()
         try:
             partitions = [TopicPartition(name, number) for number in range(PARTITIONS[topic])]
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)
-            await consumer.seek_to_beginning(*partitions)
             found: list[ConsumerRecord] = []
             deadline = time.monotonic() + 20
             while any([await consumer.position(one) < ends[one] for one in partitions]):

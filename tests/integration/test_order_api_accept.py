@@ -375,6 +375,23 @@ async def test_the_order_of_acceptance_follows_the_requests(database: Any) -> No
         assert numbers == sorted(set(numbers))
 
 
+async def test_an_accept_waits_for_a_line_drawn_on_its_account(database: Any) -> None:
+    """Guard: FOR SHARE on the account's control row before nextval (R10's watermark)."""
+    async with world(database) as made, made.client() as bot:
+        order_id = await accepted(made, bot)
+        async with made.owner.transaction():
+            await made.owner.execute(
+                "SELECT FROM control.account WHERE account = 'paper-1' FOR UPDATE"
+            )
+            posts = [asyncio.create_task(place(bot)), asyncio.create_task(cancel(bot, order_id))]
+            await asyncio.sleep(0.3)
+            assert not any(post.done() for post in posts)
+            line = await made.owner.fetchval("SELECT nextval('api.accept_seq')")
+        assert {(await post).status_code for post in posts} == {202}
+        later = await made.owner.fetch("SELECT accept_seq FROM api.outbox ORDER BY accept_seq")
+        assert [row["accept_seq"] > line for row in later] == [False, True, True]
+
+
 async def accepted(made: World, bot: Any, **changes: Any) -> str:
     return str((await place(bot, **changes)).json()["order_id"])
 

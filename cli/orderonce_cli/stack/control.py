@@ -5,8 +5,10 @@ waits for it. A supervisor that was killed is noticed by its lock, and what it l
 """
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,22 +37,26 @@ def up(where: Layout, shape: Shape, report: Report) -> State:
         running = _running(where)
         if running is not None:
             _check_shape(running, shape, where)
-            return _wait(where, running.supervisor, report)
+            with _interrupts() as interrupted:
+                ready = _wait(where, running.supervisor, report, interrupted)
+            if ready is None:
+                raise KeyboardInterrupt  # it was there before: it goes on starting
+            return ready
         layout.prepare(where)
         ports.kept(where)
-        with where.log("supervisor").open("ab") as log:
+        with _interrupts() as interrupted, where.log("supervisor").open("ab") as log:
             process = subprocess.Popen(
                 _command(where, shape), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, cwd=where.root,
                 env=children.marked({**os.environ, **services.environment()}, where),
             )  # fmt: skip
-        started = children.start_time(process.pid) or time.time()
-        try:
-            return _wait(where, (process.pid, started), report)
-        except KeyboardInterrupt:
+            started = children.start_time(process.pid) or time.time()
+            ready = _wait(where, (process.pid, started), report, interrupted)
+            if ready is not None:
+                return ready
             report("stopping what was started")
             _stop((process.pid, started))
-            raise
+            raise KeyboardInterrupt
 
 
 def foreground(where: Layout, shape: Shape, report: Report, ready: Callable[[], object]) -> State:
@@ -153,11 +159,31 @@ def _check_shape(running: State, shape: Shape, where: Layout) -> None:
         )
 
 
-def _wait(where: Layout, process: tuple[int, float] | None, report: Report) -> State:
-    """Report each step until the supervisor says ready or failed, or is gone."""
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Ctrl-C as an event. As an exception it may come up in a finalizer, where Python drops it, or
+    between a process' start and the line that remembers it.
+    """
+    interrupted = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _wait(
+    where: Layout,
+    process: tuple[int, float] | None,
+    report: Report,
+    interrupted: threading.Event,
+) -> State | None:
+    """Report each step until the supervisor says ready or failed, or is gone. None after Ctrl-C."""
     assert process is not None
     deadline, told = time.monotonic() + UP_LIMIT_S, 0
     while time.monotonic() < deadline:
+        if interrupted.is_set():
+            return None
         alive = children.is_alive(*process)
         found = state.read(where)
         mine = found.supervisor is not None and found.supervisor[0] == process[0]

@@ -26,6 +26,7 @@ DESCRIPTION = (
 )
 VERSION = "1"
 ADMIN = "admin"
+_READ_BODY = (errors.BodyInvalid, errors.BodyTooLarge, errors.MediaTypeUnsupported)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ def admin_app(admin: Admin) -> FastAPI:
     app = new_app(TITLE, DESCRIPTION, VERSION)
     _keys(app, admin)
     _accounts(app, admin)
+    _halts(app, admin)
     app.router.routes.extend(admin_routes(admin.health, admin.registry))
     return app
 
@@ -65,7 +67,6 @@ def _keys(app: FastAPI, admin: Admin) -> None:
             raise errors.NotFound("no such key")
         return json_response(views.key(await admin.keeper.revoke(kid, body.reason, caller.kid)))
 
-    read_body = (errors.BodyInvalid, errors.BodyTooLarge, errors.MediaTypeUnsupported)
     app.add_api_route(
         "/v1/keys",
         create_key,
@@ -77,7 +78,7 @@ def _keys(app: FastAPI, admin: Admin) -> None:
             status=201,
             scope=ADMIN,
             body=bodies.CreateKeyBody,
-            problems=read_body,
+            problems=_READ_BODY,
         ),
     )
     app.add_api_route(
@@ -99,7 +100,7 @@ def _keys(app: FastAPI, admin: Admin) -> None:
             body=bodies.RevokeBody,
             body_required=False,
             parameters=[path_parameter("kid", "the public part of the key")],
-            problems=[*read_body, errors.NotFound, errors.LastAdminKey],
+            problems=[*_READ_BODY, errors.NotFound, errors.LastAdminKey],
         ),
     )
 
@@ -115,20 +116,6 @@ def _accounts(app: FastAPI, admin: Admin) -> None:
         body = await body_of(request, bodies.AdmitAccountBody)
         return json_response(views.admin_account(await admin.keeper.admit(body, caller.kid)), 201)
 
-    async def halt_account(request: Request) -> Response:
-        caller = await admin.gate.caller(request, ADMIN)
-        body = await body_of(request, bodies.HaltBody, may_be_empty=True)
-        row, wire = await admin.keeper.halt(_account(request), body.reason, caller.kid)
-        return json_response({**views.admin_account(row), "on_the_wire": wire})
-
-    async def resume_account(request: Request) -> Response:
-        caller = await admin.gate.caller(request, ADMIN)
-        await body_of(request, bodies.HaltBody, may_be_empty=True)
-        row = await admin.keeper.resume(_account(request), caller.kid)
-        return json_response(views.admin_account(row))
-
-    read_body = (errors.BodyInvalid, errors.BodyTooLarge, errors.MediaTypeUnsupported)
-    name = path_parameter("account", "our name of the account")
     app.add_api_route(
         "/v1/accounts",
         list_accounts,
@@ -147,9 +134,25 @@ def _accounts(app: FastAPI, admin: Admin) -> None:
             status=201,
             scope=ADMIN,
             body=bodies.AdmitAccountBody,
-            problems=[*read_body, errors.AccountExists, errors.VenueUnproven],
+            problems=[*_READ_BODY, errors.AccountExists, errors.VenueUnproven],
         ),
     )
+
+
+def _halts(app: FastAPI, admin: Admin) -> None:
+    async def halt_account(request: Request) -> Response:
+        caller = await admin.gate.caller(request, ADMIN)
+        body = await body_of(request, bodies.HaltBody, may_be_empty=True)
+        row, wire = await admin.keeper.halt(_account(request), body.reason, caller.kid)
+        return json_response({**views.admin_account(row), "on_the_wire": wire})
+
+    async def resume_account(request: Request) -> Response:
+        caller = await admin.gate.caller(request, ADMIN)
+        await body_of(request, bodies.HaltBody, may_be_empty=True)
+        row = await admin.keeper.resume(_account(request), caller.kid)
+        return json_response(views.admin_account(row))
+
+    name = path_parameter("account", "our name of the account")
     app.add_api_route(
         "/v1/accounts/{account}/halt",
         halt_account,
@@ -162,7 +165,7 @@ def _accounts(app: FastAPI, admin: Admin) -> None:
             body=bodies.HaltBody,
             body_required=False,
             parameters=[name],
-            problems=[*read_body, errors.NotFound],
+            problems=[*_READ_BODY, errors.NotFound],
         ),
     )
     app.add_api_route(
@@ -177,7 +180,7 @@ def _accounts(app: FastAPI, admin: Admin) -> None:
             body=bodies.HaltBody,
             body_required=False,
             parameters=[name],
-            problems=[*read_body, errors.NotFound],
+            problems=[*_READ_BODY, errors.NotFound],
         ),
     )
 

@@ -78,13 +78,27 @@ class AccountQuery(BaseModel):
 
 def bots_app(bots: Bots) -> FastAPI:
     app = new_app(TITLE, DESCRIPTION, VERSION)
-    _commands(app, bots)
+    _place(app, bots)
+    _cancel(app, bots)
     _orders(app, bots)
     _surroundings(app, bots)
     return app
 
 
-def _commands(app: FastAPI, bots: Bots) -> None:
+_ORDER_ID = path_parameter("order_id", "the order's UUID")
+_KEYED = (
+    errors.KeyMissing,
+    errors.KeyInvalid,
+    errors.KeyReused,
+    errors.KeyExpired,
+    errors.KeyBusy,
+    errors.BodyInvalid,
+    errors.BodyTooLarge,
+    errors.MediaTypeUnsupported,
+)
+
+
+def _place(app: FastAPI, bots: Bots) -> None:
     async def place(request: Request) -> Response:
         caller = await bots.gate.caller(request, WRITE)
         bots.gate.count(caller)
@@ -113,6 +127,25 @@ def _commands(app: FastAPI, bots: Bots) -> None:
         )
         return _replied(await bots.placing.place(ask), key)
 
+    app.add_api_route(
+        PLACE_ROUTE,
+        place,
+        methods=["POST"],
+        operation_id="place_order",
+        **operation(
+            "Place one order",
+            bodies.Acceptance,
+            status=202,
+            scope=WRITE,
+            body=bodies.PlaceBody,
+            parameters=[documents.KEY_HEADER, documents.TRACE_HEADER],
+            problems=[*_KEYED, errors.OrderDenied, errors.RateLimited],
+            headers=documents.ACCEPT_HEADERS,
+        ),
+    )
+
+
+def _cancel(app: FastAPI, bots: Bots) -> None:
     async def cancel(request: Request) -> Response:
         caller = await bots.gate.caller(request, CANCEL)
         key = idempotency_key(request, bots.clock.now())
@@ -126,32 +159,6 @@ def _commands(app: FastAPI, bots: Bots) -> None:
         )
         return _replied(await bots.canceling.cancel(ask), key)
 
-    keyed = (
-        errors.KeyMissing,
-        errors.KeyInvalid,
-        errors.KeyReused,
-        errors.KeyExpired,
-        errors.KeyBusy,
-        errors.BodyInvalid,
-        errors.BodyTooLarge,
-        errors.MediaTypeUnsupported,
-    )
-    app.add_api_route(
-        PLACE_ROUTE,
-        place,
-        methods=["POST"],
-        operation_id="place_order",
-        **operation(
-            "Place one order",
-            bodies.Acceptance,
-            status=202,
-            scope=WRITE,
-            body=bodies.PlaceBody,
-            parameters=[documents.KEY_HEADER, documents.TRACE_HEADER],
-            problems=[*keyed, errors.OrderDenied, errors.RateLimited],
-            headers=documents.ACCEPT_HEADERS,
-        ),
-    )
     app.add_api_route(
         CANCEL_ROUTE,
         cancel,
@@ -165,13 +172,10 @@ def _commands(app: FastAPI, bots: Bots) -> None:
             body=bodies.CancelBody,
             body_required=False,
             parameters=[_ORDER_ID, documents.KEY_HEADER, documents.TRACE_HEADER],
-            problems=[*keyed, errors.NotFound],
+            problems=[*_KEYED, errors.NotFound],
             headers=documents.ACCEPT_HEADERS,
         ),
     )
-
-
-_ORDER_ID = path_parameter("order_id", "the order's UUID")
 
 
 def _replied(reply: Reply, key: str) -> Response:

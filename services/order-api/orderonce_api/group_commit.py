@@ -47,14 +47,25 @@ class GroupCommit(Generic[Ask, Answer]):
         while self._waiting:
             size = min(len(self._waiting), CAP)
             batch = [self._waiting.popleft() for _ in range(size)]
-            answers = await self._together([ask for ask, _ in batch])
-            for (_, waiter), answer in zip(batch, answers, strict=True):
-                if waiter.done():  # its sender has gone
-                    continue
-                if isinstance(answer, BaseException):
-                    waiter.set_exception(answer)
-                else:
-                    waiter.set_result(answer)
+            try:
+                self._hand_out(batch, await self._together([ask for ask, _ in batch]))
+            finally:  # whatever went wrong here, nobody is left waiting
+                for _, waiter in batch:
+                    if not waiter.done():
+                        waiter.set_exception(errors.Internal())
+
+    def _hand_out(
+        self,
+        batch: Sequence[tuple[Ask, asyncio.Future[Answer]]],
+        answers: Sequence[Answer | Exception],
+    ) -> None:
+        for (_, waiter), answer in zip(batch, answers, strict=True):
+            if waiter.done():  # its sender has gone
+                continue
+            if isinstance(answer, BaseException):
+                waiter.set_exception(answer)
+            else:
+                waiter.set_result(answer)
 
     async def _together(self, asks: Sequence[Ask]) -> Sequence[Answer | Exception]:
         for _ in range(MAX_REPEATS):

@@ -34,7 +34,10 @@ async def run(process: Process, settings: OrderApiSettings) -> None:
     bot_socket = listen(settings.host, settings.port)
     admin_socket = listen(settings.host, settings.admin_port)
     clock, log, metrics = SystemClock(), process.log, Metrics()
-    pepper = read_pepper(settings.pepper)
+    try:
+        pepper = read_pepper(settings.pepper)
+    except ValueError as error:
+        raise SystemExit(f"ORDER_API_PEPPER: {error}") from None
 
     pool = await open_pool(settings.database_url, application="order-api", size=settings.pool_size)
     place_writer = Writer(settings.database_url, "order-api-place")

@@ -6,6 +6,7 @@ security: it turns away typing errors before any database is asked. An unknown k
 path as a wrong secret.
 """
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -143,6 +144,7 @@ class Bearer:
         self._clock = clock
         self._query = load_queries(_QUERIES)["key_by_kid"]
         self._cache: OrderedDict[str, tuple[float, _Row]] = OrderedDict()
+        self._asking: dict[str, asyncio.Future[_Row | None]] = {}
 
     async def identify(self, authorization: str | None) -> Caller:
         """Raises CredentialsInvalidError; OSError, TimeoutError or asyncpg's errors when the
@@ -170,10 +172,18 @@ class Bearer:
         self._cache.pop(kid, None)
 
     async def _row(self, kid: str) -> _Row | None:
-        now = self._clock.monotonic()
         cached = self._cache.get(kid)
-        if cached is not None and now - cached[0] < CACHE_S:
+        if cached is not None and self._clock.monotonic() - cached[0] < CACHE_S:
             return cached[1]
+        asking = self._asking.get(kid)
+        if asking is None:  # one look-up for all who wait: a busy key must not crowd the pool
+            asking = asyncio.ensure_future(self._ask(kid))
+            self._asking[kid] = asking
+            asking.add_done_callback(lambda _: self._asking.pop(kid, None))
+        return await asyncio.shield(asking)
+
+    async def _ask(self, kid: str) -> _Row | None:
+        now = self._clock.monotonic()
         record = await self._pool.fetchrow(self._query, kid)
         if record is None:
             self._cache.pop(kid, None)  # unknown kids are not kept: they would crowd out real ones

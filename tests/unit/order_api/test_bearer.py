@@ -1,5 +1,6 @@
 """The form of a key, its checksum, its MAC: from the definition, not from the code."""
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -91,6 +92,7 @@ class Rows:
 
     async def fetchrow(self, _: str, kid: str) -> dict[str, Any] | None:
         self.asked += 1
+        await asyncio.sleep(0)
         row = self.rows.get(kid)
         return dict(row) if row else None
 
@@ -204,3 +206,25 @@ async def test_expiry_counts_for_a_cached_key_too() -> None:
     clock.seconds = 1.0
     with pytest.raises(CredentialsInvalidError):
         await who.identify(f"Bearer {key.text}")
+
+
+async def test_many_requests_of_one_key_ask_once() -> None:
+    who, rows, clock = made()
+    key = bearer.mint_key()
+    rows.add(key)
+    for round_ in range(1, 4):
+        callers = await asyncio.gather(*(who.identify(f"Bearer {key.text}") for _ in range(50)))
+        assert {caller.kid for caller in callers} == {key.kid}
+        assert rows.asked == round_
+        clock.seconds += 2
+
+
+async def test_a_requester_that_gives_up_does_not_take_the_others_along() -> None:
+    who, rows, _ = made()
+    key = bearer.mint_key()
+    rows.add(key)
+    first = asyncio.create_task(who.identify(f"Bearer {key.text}"))
+    second = asyncio.create_task(who.identify(f"Bearer {key.text}"))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).kid == key.kid

@@ -95,3 +95,16 @@ async def test_the_queue_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     group: GroupCommit[int, int] = GroupCommit(Commits())
     answers = await asyncio.gather(*(group.submit(2) for _ in range(5)), return_exceptions=True)
     assert sum(isinstance(answer, errors.Unavailable) for answer in answers) == 2
+
+
+async def test_nobody_is_left_waiting_when_a_commit_miscounts() -> None:
+    async def too_few(asks: Sequence[int]) -> list[int | Exception]:
+        return []
+
+    group: GroupCommit[int, int] = GroupCommit(too_few)
+    with pytest.raises(errors.Internal):
+        await asyncio.wait_for(group.submit(2), 1)
+    drain = group._drain
+    assert drain is not None
+    with pytest.raises(ValueError, match="shorter"):
+        await drain
