@@ -1,4 +1,4 @@
-"""Migrations survive their own runner: a kill -9 between two of them must not stop the next start."""
+"""Migrations survive their own runner: a kill -9 between two of them must not stop the next."""
 
 import concurrent.futures
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from orderonce_api import store
-from orderonce_api.accept import place_ask
+from orderonce_api.desk import place_ask
 from orderonce_shared.contracts.wire import render_time
 from orderonce_shared.domain.identity import client_order_id
 from orderonce_shared.domain.money import parse_amount

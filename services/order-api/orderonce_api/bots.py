@@ -21,16 +21,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orderonce_api import documents, errors, views
-from orderonce_api.accept import (
-    CANCEL_ROUTE,
-    PLACE_ROUTE,
-    Canceling,
-    Placing,
-    Reply,
-    cancel_ask,
-    place_ask,
-)
+from orderonce_api.accept import Placing
 from orderonce_api.auth import Gate
+from orderonce_api.cancel import Canceling
+from orderonce_api.desk import CANCEL_ROUTE, PLACE_ROUTE, Reply, cancel_ask, place_ask
 from orderonce_api.documents import operation, path_parameter, query_parameter
 from orderonce_api.http import json_response, new_app, request_id
 from orderonce_api.incoming import body_of, idempotency_key, order_id_of, query_of

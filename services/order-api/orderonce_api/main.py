@@ -12,12 +12,14 @@ from orderonce_shared.runtime.logs import configure_logs
 from orderonce_shared.runtime.process import Process, listen, run_service, serve
 from orderonce_shared.runtime.settings import read_settings
 
-from orderonce_api.accept import Canceling, Desk, Placing
+from orderonce_api.accept import Placing
 from orderonce_api.admin import Admin, admin_app
 from orderonce_api.auth import Gate
 from orderonce_api.bots import Bots, bots_app
+from orderonce_api.cancel import Canceling
 from orderonce_api.consumer import follow_broker
 from orderonce_api.core import Defaults
+from orderonce_api.desk import Desk
 from orderonce_api.follow import Follower
 from orderonce_api.http import Edge
 from orderonce_api.keys import Keeper

@@ -12,10 +12,12 @@ from uuid import uuid4
 import asyncpg
 import httpx
 from orderonce_api import core, store
-from orderonce_api.accept import Canceling, Desk, Placing
+from orderonce_api.accept import Placing
 from orderonce_api.admin import Admin, admin_app
 from orderonce_api.auth import Gate
 from orderonce_api.bots import Bots, bots_app
+from orderonce_api.cancel import Canceling
+from orderonce_api.desk import Desk
 from orderonce_api.follow import Follower
 from orderonce_api.http import Edge
 from orderonce_api.keys import Keeper, create_key
