@@ -62,7 +62,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "CAS: the deadline",
         f"{EXECUTOR}/queries.sql",
-        "WHEN expires_at_ms < signed_at_ms + smallest_ms THEN 'lapsed'",
+        "WHEN expires_at_ms < greatest(signed_at_ms, now_ms) + smallest_ms THEN 'lapsed'",
         "WHEN false THEN 'lapsed'",
         ("tests/integration/test_executor_store.py",),
     ),

@@ -261,6 +261,21 @@ async def test_the_window_ends_at_the_deadline(store: ClaimStore) -> None:
     assert 1_000 < row.window_ms <= 2_000
 
 
+async def test_nothing_leaves_late_on_our_clock_when_the_venues_is_behind(
+    store: ClaimStore,
+) -> None:
+    """The venue would take it: its clock is 15 s behind. "Nothing is placed late" is about ours
+    too.
+    """
+    await store.save_clock("paper-1", "paper", -15_000, 1)
+    late = await claim_one(store, expires_at=datetime.now(UTC) - timedelta(milliseconds=1))
+    result = await store.cas_sending([late], LIMITS)
+    assert [bar.value for _, bar in result.barred] == ["lapsed"]
+    soon = await sent(store, expires_at=datetime.now(UTC) + timedelta(seconds=2))
+    assert soon.window_ms is not None
+    assert soon.window_ms <= 2_000
+
+
 async def test_a_row_is_sent_once_by_whoever_comes_first(store: ClaimStore) -> None:
     rows = [await claim_one(store) for _ in range(20)]
     other = ClaimStore(store.pool, new_order_id(), store.timeline)
@@ -531,3 +546,19 @@ async def test_overdue_rows_lapse_whatever_keeps_them_from_the_cas(store: ClaimS
         store, account="paper-2", expires_at=datetime.now(UTC) - timedelta(seconds=2)
     )
     assert [p.order_id for p in await store.overdue(10)] == [row.order_id]
+
+
+async def test_a_process_that_has_gone_silent_counts_as_dead(
+    store: ClaimStore, database: Database
+) -> None:
+    """Frozen by SIGSTOP it keeps its socket; Postgres ends the session, and others adopt."""
+    session = await open_session(database.executor_url, silence_limit_s=0.2)
+    frozen = new_order_id()
+    await begin_process(session, frozen, "host", 1)
+    assert await store.dead_processes() == []
+    for _ in range(200):
+        if dead := await store.dead_processes():
+            break
+        await asyncio.sleep(0.05)
+    assert dead == [frozen]
+    session.terminate()

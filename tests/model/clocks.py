@@ -90,6 +90,8 @@ class Clocks:
     floor: bool = (
         True  # R4: expires_at >= signed_at + smallest window; else on the database's clock
     )
+    both: bool = True  # R4: floor and window ask the database's clock too, whichever is ahead
+    late_on: str = "v"  # whose clock says that something was placed late: v, or d as well
     stamp: str = "cas"  # when the request is stamped: cas | send
     least: bool = True  # the window is cut at the deadline
     deadline: int | None = 2
@@ -191,12 +193,16 @@ class Clocks:
     def _may_send(self, s: State) -> bool:
         if s.expires is None:
             return True
-        return s.expires - s.stamp >= 1 if self.floor else s.expires > s.database
+        return s.expires - self._latest(s) >= 1 if self.floor else s.expires > s.database
+
+    def _latest(self, s: State) -> int:
+        """The moment of the CAS on the clock that is ahead: nothing is late on either."""
+        return max(s.stamp, s.database) if self.both else s.stamp
 
     def _compare_and_set(self, s: State, i: int) -> Step:
         left = WINDOW
         if s.expires is not None and self.least:
-            left = min(WINDOW, s.expires - s.stamp)
+            left = min(WINDOW, s.expires - self._latest(s))
         attempt = s.attempt + 1
         won = _write(s, i, SENDING, Worker(HAS_WON, attempt, 1, 0, 0))
         won = won._replace(attempt=attempt, attempts=(*s.attempts, Attempt(-s.stamp, left)))
@@ -219,7 +225,9 @@ class Clocks:
         if (age < 0 or age > window) and self.window_enforced:
             yield f"venue: {attempt} stale or ahead", _answer(rest, attempt, CLAIMED)
             return
-        late = s.expires is not None and s.expires < 0
+        late = s.expires is not None and (
+            s.expires < 0 or ("d" in self.late_on and s.expires < s.database)
+        )
         for lag in range(LAG + 1):
             placed = rest._replace(
                 venue=(*s.venue, Order(attempt, lag)),

@@ -157,6 +157,18 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(Clocks(), "R4", "floor under the window, bound = LAG + STEP", "holds"),
     Variant(Clocks(skew=-4), "R4", "the same, database 4 ticks behind", "holds", ring="all"),
     Variant(Clocks(skew=4), "R4", "the same, database 4 ticks ahead", "holds", ring="all"),
+    Variant(
+        Clocks(steps_of="", skew=2, late_on="vd", deadline=4),
+        "R4",
+        "venue 2 ticks behind: nothing placed late on the database's clock either",
+        "holds",
+    ),
+    Variant(
+        Clocks(steps_of="", skew=2, late_on="vd", deadline=4, both=False),
+        "R4",
+        "earlier rule: deadline asked on the venue's clock alone, venue 2 ticks behind",
+        "unsafe",
+    ),
     Variant(Clocks(resend=True, deadline=6), "H", "the same under H", "holds", ring="all"),
     Variant(
         Clocks(bound=2, program="TML"),

@@ -129,6 +129,7 @@ ON CONFLICT (topic, partition) DO UPDATE
 -- name: cas_sending
 -- R4, one autocommitted statement. The control rows are locked FOR SHARE in MATERIALIZED CTEs: so it waits for a halt
 -- under way and sees what the halt wrote, and a halt that comes later waits for it. The clock is read after the locks.
+-- The deadline is asked for on the venue's clock and on ours, whichever is ahead: nothing leaves late on either.
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[]) AS a (order_id, version)
 ), account AS MATERIALIZED (
@@ -147,14 +148,15 @@ WITH asked AS MATERIALIZED (
       LEFT JOIN unnest($5::text[], $6::integer[]) AS v (venue, smallest_ms) ON v.venue = p.venue
      CROSS JOIN LATERAL (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + 0 * p.version AS now_ms) t
 ), judged AS MATERIALIZED (
-    SELECT order_id, version, signed_at_ms, least($7::bigint, expires_at_ms - signed_at_ms)::integer AS window_ms,
+    SELECT order_id, version, signed_at_ms,
+           least($7::bigint, expires_at_ms - greatest(signed_at_ms, now_ms))::integer AS window_ms,
            CASE WHEN state <> 'claimed' OR timeline <> $8 OR (SELECT control.timeline()) <> $8 THEN 'stale'
                 WHEN cancel_requested THEN 'canceled'
                 WHEN key_id IS NOT NULL AND key_status IS DISTINCT FROM 'active' THEN 'revoked'
                 WHEN refusals >= $9 THEN 'exhausted'
-                WHEN expires_at_ms < now_ms AND offset_ms IS NULL THEN 'lapsed'
+                WHEN expires_at_ms < now_ms THEN 'lapsed'
                 WHEN offset_ms IS NULL OR smallest_ms IS NULL THEN 'waiting'
-                WHEN expires_at_ms < signed_at_ms + smallest_ms THEN 'lapsed'
+                WHEN expires_at_ms < greatest(signed_at_ms, now_ms) + smallest_ms THEN 'lapsed'
                 WHEN halted IS NOT FALSE THEN 'waiting'
                 ELSE 'send' END AS outcome
       FROM clocked

@@ -50,6 +50,7 @@ from orderonce_executor.words import (
     verdict_to_json,
 )
 
+SILENCE_LIMIT_S = 10.0  # ten heartbeats of a process that holds its lock (R8)
 Q = load_queries(Path(__file__).parent / "queries.sql")
 
 # What a lost or busy database raises; the caller's loop tries again.
@@ -329,9 +330,17 @@ async def end_backend(pool: Pool, backend_pid: int) -> None:
     await pool.fetchval(Q["end_backend"], backend_pid)
 
 
-async def open_session(url: str) -> Connection:
-    """A connection of our own, outside the pool: a pool would release the session's locks."""
-    settings = {"application_name": "orderonce-executor-lock"}
+async def open_session(url: str, silence_limit_s: float = SILENCE_LIMIT_S) -> Connection:
+    """A connection of our own, outside the pool: a pool would release the session's locks.
+
+    Postgres ends it when it has been silent for `silence_limit_s`: a process that is frozen keeps
+    its socket, and its orders would wait for it for ever. Should it wake, its CAS misses, and what
+    it had on the wire is refused by the window.
+    """
+    settings = {
+        "application_name": "orderonce-executor-lock",
+        "idle_session_timeout": str(int(silence_limit_s * 1000)),
+    }
     return await asyncpg.connect(url, timeout=10.0, server_settings=settings)
 
 

@@ -5,11 +5,12 @@ Secrets never get here: they are SecretStr or bytes, and a field whose name spea
 out all the same.
 """
 
+import contextlib
 import json
 import logging
 import re
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 import structlog
@@ -65,8 +66,26 @@ def _to_json(event: Any, **_: Any) -> str:
         return json.dumps(event, default=str, skipkeys=True)
 
 
+class _NeverInTheWay:
+    """A stream that drops a line which it cannot write: a full disk under the log file must not
+    turn a log call into a failed request or a dead loop.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def configure_logs(service: str, level: str = "INFO") -> Logger:
     """Sets up structlog and the standard library's logging alike; returns the service's logger."""
+    stream: Any = _NeverInTheWay(sys.stderr)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -78,10 +97,10 @@ def configure_logs(service: str, level: str = "INFO") -> Logger:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

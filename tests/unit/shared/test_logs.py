@@ -1,6 +1,7 @@
 """Logs: one JSON object per line on standard error, whatever is thrown at them, and no secret in
 it."""
 
+import errno
 import io
 import json
 import logging
@@ -113,3 +114,22 @@ def test_context_is_on_every_line(log: Logger, lines: Lines) -> None:
 
     assert inside["trace_id"] == "t-1"
     assert "trace_id" not in outside
+
+
+class FullDisk(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_takes_lines_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    try:
+        log = configure_logs("test")
+        log.info("an event")
+        logging.getLogger("somebody").warning("a warning")
+    finally:
+        root.handlers[:], root.level = handlers, level
+        structlog.reset_defaults()
