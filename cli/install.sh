@@ -17,11 +17,15 @@ if [ -x $venv/bin/python ] && $venv/bin/python -c 'import orderonce_cli' 2>/dev/
     exit 0
 fi
 
-# The first Python of the path that is new enough and can make a virtual environment.
+# The Python that PYTHON names, else the first of the path, that is new enough and can make a
+# virtual environment. A named one that does not run is an error: no other was asked for.
 find_python() {
+    if [ -n "${PYTHON:-}" ] && ! "$PYTHON" -c '' 2>/dev/null; then
+        fail "PYTHON=$PYTHON does not run. Name another Python 3.11 or later, or leave PYTHON out."
+    fi
     too_old=
     without_venv=
-    for name in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.14 python; do
+    for name in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.14 python}; do
         version=$("$name" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
             continue
         if ! "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then

@@ -6,6 +6,7 @@ order API's addresses, until there is an answer: that is what the key is for.
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ REQUEST_LIMIT_S = 10.0
 RETRY_LIMIT_S = 60.0  # of one command; then the person decides, with the key in hand
 RETRY_ATTEMPTS = 30
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 3.0
+TRYING_AGAIN = "no answer yet, trying again with the same key"
 BUSY = (409, 429)  # a twin in flight, or too fast: the same request again, later
 
 Door = Literal["order_api", "order_api_admin", "ledger"]
@@ -91,6 +93,8 @@ class Api:
                 wait_initial=FIRST_PAUSE_S, wait_max=LONGEST_PAUSE_S,
             ):  # fmt: skip
                 with attempt:
+                    if tried == 1:
+                        print(TRYING_AGAIN, file=sys.stderr, flush=True)
                     url = self._urls[tried % len(self._urls)]
                     tried += 1
                     headers = {"Idempotency-Key": idempotency_key}

@@ -1,7 +1,10 @@
 """The `orderonce` command: one typer application, made of one file per noun in `commands/`."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
+import stamina
 import typer
 
 from orderonce_cli.commands import account, demo, key, order, recon, stack
@@ -19,6 +22,26 @@ commands = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"orderonce {version('orderonce')}")
+        raise typer.Exit
+
+
+@commands.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Places orders on crypto exchanges exactly once, and proves it."""
+
+
 commands.command()(stack.up)
 commands.command()(stack.down)
 commands.command()(stack.status)
@@ -35,6 +58,8 @@ commands.add_typer(recon.breaks_app, name="breaks")
 
 def app() -> None:
     """Run the command line; a Problem becomes its sentence and its exit code."""
+    # Its log lines are for services; a person gets a sentence from the one who retries.
+    stamina.instrumentation.set_on_retry_hooks([])
     try:
         commands()
     except Problem as problem:

@@ -266,15 +266,39 @@ async def test_another_history_is_refused(rig: Rig) -> None:
 async def test_a_newer_schema_parks_its_partition_and_no_other(rig: Rig) -> None:
     """F14: not discarded, not stepped over; the other partitions go on."""
     await rig.start()
-    newer, behind, other = place("paper-1"), place("paper-1"), place("paper-2")
+    before, newer, behind, other = (place(f"paper-{n}") for n in (1, 1, 1, 2))
+    await rig.send(before)
     await rig.send(newer, schema="place.v9")
     await rig.send(behind, other)
-    await rig.wait_for("filled", other)
+    await rig.wait_for("filled", before, other)
+    later = place("paper-2")
+    await rig.send(later)
+    await rig.wait_for("filled", later)
     assert await rig.status(newer, behind) == [None, None]
     (trouble,) = (await rig.troubles()).values()
     assert "place.v9" in trouble
     positions = await rig.owner.fetch("SELECT * FROM executor.position ORDER BY next_offset")
-    assert [row["next_offset"] for row in positions] == [0, 1]
+    assert [row["next_offset"] for row in positions] == [1, 2]
+
+
+async def test_a_header_that_is_not_text_takes_no_neighbour_along(rig: Rig) -> None:
+    """FastStream decodes all headers of a batch before we see it, and steps over what fails."""
+    orders = [place() for _ in range(4)]
+    strange: list[Headers] = [
+        [("x", b"\xff")],
+        [("traceparent", b"\xff\x00")],
+        [("x", None)],  # type: ignore[list-item]
+        command_headers(orders[3], new_traceparent()),
+    ]
+    topic = rig.prefix + COMMANDS
+    records = [
+        Outgoing(topic, order.account, order.encode(), headers)
+        for order, headers in zip(orders, strange, strict=True)
+    ]
+    assert all(await rig.publisher.publish(records))
+    await rig.start()
+    await rig.wait_for("filled", *orders)
+    assert await rig.executed() == len(orders)
 
 
 async def test_a_key_of_another_user_of_the_venue_is_not_used(rig: Rig) -> None:

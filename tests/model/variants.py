@@ -156,7 +156,9 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(Place(program="LLT"), "R7", "two look-ups first, then the time", "unsafe"),
     Variant(Clocks(), "R4", "floor under the window, bound = LAG + STEP", "holds"),
     Variant(Clocks(skew=-4), "R4", "the same, database 4 ticks behind", "holds", ring="all"),
-    Variant(Clocks(skew=4), "R4", "the same, database 4 ticks ahead", "holds", ring="all"),
+    Variant(
+        Clocks(skew=4, deadline=6), "R4", "the same, database 4 ticks ahead", "holds", ring="all"
+    ),
     Variant(
         Clocks(steps_of="", skew=2, late_on="vd", deadline=4),
         "R4",

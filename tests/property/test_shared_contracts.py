@@ -48,27 +48,41 @@ plain = st.text(
 counts = st.integers(0, 2**63 - 1)
 maybe = st.none
 
-places = st.builds(
-    PlaceCommand,
-    order_id=st.uuids(),
-    client=names,
-    key=keys,
-    key_id=maybe() | plain,
-    account=names,
-    venue=names,
-    symbol=symbols,
-    side=st.sampled_from(Side),
-    type=st.sampled_from(OrderType),
-    quantity=amounts,
-    price=maybe() | amounts,
-    time_in_force=st.sampled_from(TimeInForce),
-    post_only=st.booleans(),
-    client_tag=maybe() | plain,
-    accept_seq=maybe() | counts,
-    accepted_at=times,
-    expires_at=times,
-    timeline=maybe() | plain,
+positive = amounts.filter(bool)
+kinds = st.one_of(
+    st.just((OrderType.MARKET, TimeInForce.GTC, False)),
+    st.sampled_from(TimeInForce).map(lambda force: (OrderType.LIMIT, force, False)),
+    st.just((OrderType.LIMIT, TimeInForce.GTC, True)),
 )
+
+
+@st.composite
+def some_place(draw: st.DrawFn) -> PlaceCommand:
+    """A place whose terms fit each other: no other can be built."""
+    type_, force, post_only = draw(kinds)
+    return PlaceCommand(
+        order_id=draw(st.uuids()),
+        client=draw(names),
+        key=draw(keys),
+        key_id=draw(maybe() | plain),
+        account=draw(names),
+        venue=draw(names),
+        symbol=draw(symbols),
+        side=draw(st.sampled_from(Side)),
+        type=type_,
+        quantity=draw(positive),
+        price=draw(positive) if type_ is OrderType.LIMIT else None,
+        time_in_force=force,
+        post_only=post_only,
+        client_tag=draw(maybe() | plain),
+        accept_seq=draw(maybe() | counts),
+        accepted_at=draw(times),
+        expires_at=draw(times),
+        timeline=draw(maybe() | plain),
+    )
+
+
+places = some_place()
 cancels = st.builds(
     CancelCommand,
     order_id=st.uuids(),

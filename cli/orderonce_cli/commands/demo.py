@@ -89,14 +89,15 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Start all, place orders, break things, show the proof, stop all."""
+    """Start all, place orders, break things, show the proof, stop all. What ran before goes on."""
     where = layout.data_folder(data)
+    ran_before = control.runs(where)
     with output.progress("starting the stack (2 order APIs, 2 executors)") as report:
         started = control.up(where, SHAPE, report)
     try:
         result = _Show(where, started, quiet=json).run()
     finally:
-        if not keep:
+        if not (keep or ran_before):
             with output.progress("stopping the stack"):
                 control.down(where)
     if json:

@@ -15,15 +15,28 @@ from orderonce_cli.stack.layout import write_private
 app = typer.Typer(help="API keys of bots.", no_args_is_help=True)
 
 COLUMNS = ("kid", "client", "name", "scopes", "accounts", "status", "created_at")
+MOST_PER_SECOND = 100_000  # the order API's own limit
 DEFAULT_SCOPES = ("orders:read", "orders:write", "orders:cancel")
+SCOPES = (*DEFAULT_SCOPES, "ledger:read", "admin")
+ScopeOption = typer.Option(help=f"Repeat for several. One of {', '.join(SCOPES)}.")
 
 
 @app.command()
 def create(
     client: Annotated[str, typer.Option(help="Whose key it is: one key space per client.")],
     name: Annotated[str, typer.Option(help="A word to tell a client's keys apart.")],
-    scope: Annotated[list[str], typer.Option(help="Repeat for several.")] = list(DEFAULT_SCOPES),  # noqa: B006
+    scope: Annotated[list[str], ScopeOption] = list(DEFAULT_SCOPES),  # noqa: B006
     account: Annotated[list[str], typer.Option(help="Repeat for several; * is all.")] = ["*"],  # noqa: B006
+    max_quantity: Annotated[
+        str | None, typer.Option(help="Of one order, in its base asset, plain decimal.")
+    ] = None,
+    max_notional: Annotated[
+        str | None, typer.Option(help="Of one order, in its quote asset, plain decimal.")
+    ] = None,
+    orders_per_second: Annotated[int | None, typer.Option(min=1, max=MOST_PER_SECOND)] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(help="When it ends, UTC, e.g. 2027-01-31T00:00:00Z.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the key to this file (0600), not to the screen.")
     ] = None,
@@ -35,7 +48,19 @@ def create(
     """Make a key. It is told once: only its hash is kept."""
     if out is not None and out.exists():
         raise Problem(f"{out} is there already; choose another file.")
-    body = {"client": client, "name": name, "scopes": scope, "accounts": account}
+    limits = {
+        "max_quantity": max_quantity,
+        "max_notional": max_notional,
+        "orders_per_second": orders_per_second,
+        "expires_at": expires_at,
+    }
+    body: dict[str, Any] = {
+        "client": client,
+        "name": name,
+        "scopes": scope,
+        "accounts": account,
+        **{limit: value for limit, value in limits.items() if value is not None},
+    }
     told: dict[str, Any] = connect("order_api_admin", Given(data, url, key_file)).post(
         "/v1/keys", body
     )

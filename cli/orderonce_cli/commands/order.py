@@ -27,8 +27,11 @@ from orderonce_cli.problems import Exit, Problem
 app = typer.Typer(help="Place orders and follow them.", no_args_is_help=True)
 
 WATCH_LOOK_S = 0.2
+MOST_LISTED = 200  # the order API's own limit of a page
 COLUMNS = ("order_id", "account", "symbol", "side", "type", "quantity", "price", "status",
            "filled_quantity", "average_price")  # fmt: skip
+Status = Literal["accepted", "sending", "open", "filled", "canceled", "rejected", "lapsed",
+                 "denied", "not_placed", "unknown"]  # fmt: skip
 Reference = Annotated[str, typer.Argument(help="Order id, or the idempotency key that made it.")]
 
 
@@ -84,9 +87,8 @@ def show(
 @app.command("list")
 def list_orders(
     account: Annotated[str | None, typer.Option()] = None,
-    symbol: Annotated[str | None, typer.Option()] = None,
-    status: Annotated[str | None, typer.Option(help="e.g. open, unknown")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
+    status: Annotated[Status | None, typer.Option()] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_LISTED)] = 50,
     cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
     data: DataOption = None,
     url: UrlOption = None,
@@ -95,9 +97,7 @@ def list_orders(
 ) -> None:
     """List orders, newest first."""
     api = connect("order_api", Given(data, url, key_file))
-    body = api.get(
-        "/v1/orders", account=account, symbol=symbol, status=status, limit=limit, cursor=cursor
-    )
+    body = api.get("/v1/orders", account=account, status=status, limit=limit, cursor=cursor)
     if json:
         output.as_json(body)
         return

@@ -2,7 +2,7 @@
 
 import time
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import typer
@@ -43,6 +43,7 @@ def run(
         time.sleep(LOOK_AGAIN_S)
         told = api.get(f"/v1/reconciliations/{quote(str(told['id']), safe='')}")
     _print(told, json)
+    _judge(told)
 
 
 @app.command()
@@ -61,7 +62,8 @@ def show(
 @breaks_app.command("list")
 def list_breaks(
     account: Annotated[str | None, typer.Option()] = None,
-    status: Annotated[str | None, typer.Option(help="e.g. open")] = None,
+    status: Annotated[Literal["open", "auto_resolved"], typer.Option()] = "open",
+    every: Annotated[bool, typer.Option("--all", help="Of any status.")] = False,
     kind: Annotated[str | None, typer.Option("--type", help="e.g. MISSING_IN_LEDGER")] = None,
     cursor: Annotated[str | None, typer.Option()] = None,
     data: DataOption = None,
@@ -69,9 +71,10 @@ def list_breaks(
     key_file: KeyFileOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List breaks; an empty list is the proof that the books agree."""
+    """List open breaks; an empty list is the proof that the books agree."""
     api = connect("ledger", Given(data, url, key_file))
-    body = api.get("/v1/breaks", account=account, status=status, type=kind, cursor=cursor)
+    asked = None if every else status
+    body = api.get("/v1/breaks", account=account, status=asked, type=kind, cursor=cursor)
     if json:
         output.as_json(body)
         return
@@ -79,15 +82,26 @@ def list_breaks(
     if found:
         output.table(found, BREAK_COLUMNS)
     else:
-        print("no breaks")
+        print("no breaks" if every else f"no {status} breaks")
+
+
+def _judge(told: dict[str, Any]) -> None:
+    """Exit code 1 when the books do not agree with the venue, for scripts that go by it."""
+    found = sum(run["breaks"] for run in told["runs"])
+    if found:
+        breaks = "1 open break" if found == 1 else f"{found} open breaks"
+        raise Problem(f"{breaks}: orderonce breaks list")
+    if not told["proven"]:
+        raise Problem(f"The books are not proven: the reconciliation ended {told['status']}.")
 
 
 def _print(told: dict[str, Any], json: bool) -> None:
     if json:
         output.as_json(told)
         return
-    runs, proofs = told.pop("runs", []), told.pop("proof", [])
-    output.facts({name: value for name, value in told.items() if value is not None})
+    runs, proofs = told.get("runs", []), told.get("proof", [])
+    lists = ("runs", "proof")
+    output.facts({k: value for k, value in told.items() if value is not None and k not in lists})
     print()
     output.table(runs, RUN_COLUMNS)
     print()

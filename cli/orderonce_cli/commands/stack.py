@@ -84,7 +84,11 @@ def logs(
     """Show the log of one process."""
     where = layout.data_folder(data)
     path = where.log(name)
-    if path.parent != where.logs or not path.exists():
+    try:
+        found = path.parent == where.logs and path.exists()
+    except OSError as error:
+        raise layout.disk_problem(error, where.root) from error
+    if not found:
         known = ", ".join(sorted(log.stem for log in where.logs.glob("*.log"))) or "none yet"
         raise Problem(f"There is no log of {name}. There are: {known}.")
     with path.open(errors="replace") as file:

@@ -99,6 +99,12 @@ def require_ready(where: Layout) -> State:
     return found
 
 
+def runs(where: Layout) -> bool:
+    """Whether somebody's stack runs, starts or stops here: it is not ours to stop."""
+    found = state.read(where)
+    return found.state in ("starting", "ready", "stopping") and found.supervised
+
+
 def check_python() -> None:
     """Refuse a Python that is too old with a sentence, not with a syntax error."""
     if sys.version_info < OLDEST_PYTHON:
@@ -151,11 +157,14 @@ def _running(where: Layout) -> State | None:
 
 
 def _check_shape(running: State, shape: Shape, where: Layout) -> None:
+    """Refuse to join a stack that is on its way down, or that is not what was asked for."""
+    if running.state == "stopping":
+        raise Problem(f"The stack on {where.root} is stopping. Try again in a moment.")
     if running.shape != shape:
         told = ", ".join(f"{name} {value}" for name, value in asdict(running.shape).items())
         raise Problem(
             f"A stack of another shape runs on {where.root} ({told}). Stop it first: "
-            "orderonce down.",
+            "orderonce down; or choose another folder with --data.",
         )
 
 

@@ -134,12 +134,21 @@ def _settings_file(layout: Layout) -> Path:
     return layout.kafka / "server.properties"
 
 
+def _cluster_id(draw: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
+    """A fresh cluster id, 22 characters. One that begins with a dash, as one in 64 does, would be
+    an option to the storage tool.
+    """
+    while True:
+        cluster = base64.urlsafe_b64encode(draw().bytes).decode().rstrip("=")
+        if not cluster.startswith("-"):
+            return cluster
+
+
 def _format(layout: Layout, class_path: list[Path]) -> None:
     """Give the storage its cluster id, as Kafka demands before its first start."""
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     done = subprocess.run(
         [find_java(), *STARTS_FAST, "-cp", _short(class_path), "kafka.tools.StorageTool",
-         "format", "--ignore-formatted", "-t", cluster, "-c", str(_settings_file(layout))],
+         "format", "--ignore-formatted", "-t", _cluster_id(), "-c", str(_settings_file(layout))],
         capture_output=True, text=True, timeout=FORMAT_LIMIT_S, env=marked({}, layout),
     )  # fmt: skip
     if done.returncode != 0:

@@ -142,7 +142,7 @@ def disk_problem(error: OSError, folder: Path) -> Problem:
         return Problem(f"The disk of {folder} is full. Free some space and start again.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Problem(
-            f"{error.filename or folder} cannot be written by this user. "
+            f"{error.filename or folder} cannot be read or written by this user. "
             "Give the folder to this user, or choose another one with --data."
         )
     return Problem(f"{folder} cannot be used: {error.strerror or error}.")

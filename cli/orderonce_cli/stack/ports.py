@@ -14,7 +14,7 @@ import psutil
 from filelock import FileLock
 
 from orderonce_cli.problems import Problem
-from orderonce_cli.stack.layout import Layout, cache_folder, write_private
+from orderonce_cli.stack.layout import Layout, cache_folder, disk_problem, write_private
 
 FIRST, LAST, BLOCK = 20_000, 32_000, 40  # below 32768, where Linux begins its ephemeral range
 MAX_COPIES = 8  # of one service; each has a fixed place in the block
@@ -39,9 +39,8 @@ def names(apis: int, executors: int) -> list[str]:
 
 def kept(layout: Layout) -> dict[str, int]:
     """Every port of this stack, chosen now if it has none yet."""
-    if layout.ports.exists():
-        base = int(json.loads(layout.ports.read_text())["base"])
-    else:
+    base = _read(layout)
+    if base is None:
         base = _choose(layout)
         write_private(layout.ports, json.dumps({"base": base}))
     ports = {name: base + offset for offset, name in enumerate(SINGLE)}
@@ -49,6 +48,19 @@ def kept(layout: Layout) -> dict[str, int]:
         for copy in range(1, MAX_COPIES + 1):
             ports[f"{name}-{copy}"] = base + offset + copy - 1
     return ports
+
+
+def _read(layout: Layout) -> int | None:
+    """The first port of the kept block, or None when none was chosen yet."""
+    try:
+        base = int(json.loads(layout.ports.read_text())["base"])
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise disk_problem(error, layout.root) from error
+    except (ValueError, KeyError, TypeError):
+        raise Problem(f"{layout.ports} cannot be read; start with --new-ports.") from None
+    return base
 
 
 def check_free(ports: dict[str, int], wanted: list[str]) -> None:
@@ -63,7 +75,10 @@ def check_free(ports: dict[str, int], wanted: list[str]) -> None:
 
 def forget(layout: Layout) -> None:
     """Let the next start choose other ports."""
-    layout.ports.unlink(missing_ok=True)
+    try:
+        layout.ports.unlink(missing_ok=True)
+    except OSError as error:
+        raise disk_problem(error, layout.root) from error
 
 
 def _choose(layout: Layout) -> int:

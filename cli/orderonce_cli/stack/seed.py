@@ -16,6 +16,7 @@ from orderonce_cli.stack.services import ACCOUNTS, FIRST_UID, VENUE, Plan
 
 REQUEST_LIMIT_S = 10.0
 INSTRUMENTS_LIMIT_S = 60.0
+BOOKS_LIMIT_S = 60.0  # the ledger looks at every account at the venue once
 LOOK_AGAIN_S = 0.1
 THERE_ALREADY = (200, 201, 204, 409)
 DEMO_SCOPES = ["orders:read", "orders:write", "orders:cancel", "ledger:read"]
@@ -56,23 +57,59 @@ def make_demo_key(plan: Plan) -> None:
 
 def wait_for_instruments(plan: Plan, gone: Callable[[], bool]) -> None:
     """Until the executor has told the order API what can be traded."""
-    key = read_key(plan.layout, "demo") or ""
-    url = f"{plan.address('order-api-1')}/v1/instruments"
-    deadline = time.monotonic() + INSTRUMENTS_LIMIT_S
-    said = "no answer"
-    with httpx.Client(timeout=REQUEST_LIMIT_S, trust_env=False) as client:
+
+    def missing(body: Any) -> str | None:
+        return None if symbols(body) else "an empty list"
+
+    url = f"{plan.address('order-api-1')}/v1/instruments?account={ACCOUNTS[0]}"
+    said = _ask_until(plan, url, missing, gone, INSTRUMENTS_LIMIT_S)
+    if said is not None:
+        raise Problem(f"The order API lists no instruments yet: {said}")
+
+
+def wait_for_books(plan: Plan, gone: Callable[[], bool]) -> None:
+    """Until the ledger has opened the books of every account. A fill before that moment is part of
+    the opening balance and never becomes a journal, so nobody may trade earlier.
+    """
+    url = f"{plan.address('ledger')}/v1/accounts"
+    said = _ask_until(plan, url, unopened, gone, BOOKS_LIMIT_S)
+    if said is not None:
+        raise Problem(f"The ledger has not opened the books of every account: {said}")
+
+
+def unopened(body: Any) -> str | None:
+    """What the ledger's GET /v1/accounts says of books that are not open; None when all are."""
+    shown = {row["account"]: row for row in body["accounts"]}
+    waiting = [
+        f"{account} waits for {(shown.get(account) or {}).get('waiting_for') or 'its first look'}"
+        for account in ACCOUNTS
+        if account not in shown or shown[account]["books"] != "open"
+    ]
+    return ", ".join(waiting) or None
+
+
+def _ask_until(
+    plan: Plan,
+    url: str,
+    missing: Callable[[Any], str | None],
+    gone: Callable[[], bool],
+    limit_s: float,
+) -> str | None:
+    """Ask with the demo key until nothing is missing; gives what was said last, None when done."""
+    headers = {"Authorization": f"Bearer {read_key(plan.layout, 'demo') or ''}"}
+    deadline = time.monotonic() + limit_s
+    said: str | None = "no answer"
+    with httpx.Client(headers=headers, timeout=REQUEST_LIMIT_S, trust_env=False) as client:
         while time.monotonic() < deadline and not gone():
             try:
-                answer = client.get(
-                    url, params={"account": ACCOUNTS[0]}, headers={"Authorization": f"Bearer {key}"}
-                )
-                if answer.status_code == 200 and symbols(answer.json()):
-                    return
-                said = _said(answer)
+                answer = client.get(url)
+                said = missing(answer.json()) if answer.status_code == 200 else _said(answer)
             except httpx.TransportError as error:
                 said = type(error).__name__
+            if said is None:
+                return None
             time.sleep(LOOK_AGAIN_S)
-    raise Problem(f"The order API lists no instruments yet: {said}")
+    return said
 
 
 def symbols(body: Any) -> list[Any]:

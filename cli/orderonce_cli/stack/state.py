@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from orderonce_cli.stack.children import is_alive
-from orderonce_cli.stack.layout import Layout, write_private
+from orderonce_cli.stack.layout import Layout, disk_problem, write_private
 
 Phase = Literal["starting", "ready", "stopping", "stopped", "failed"]
 
@@ -45,7 +45,7 @@ class State:
 
 
 def read(layout: Layout) -> State:
-    """The last state written; a fresh one where there is none or it is not readable."""
+    """The last state written; a fresh one where there is none or it makes no sense."""
     try:
         told = json.loads(layout.state.read_text())
         told["shape"] = Shape(**told["shape"])
@@ -54,6 +54,8 @@ def read(layout: Layout) -> State:
         return State(**told)
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return State()
+    except OSError as error:
+        raise disk_problem(error, layout.root) from error
 
 
 def write(layout: Layout, state: State) -> None:

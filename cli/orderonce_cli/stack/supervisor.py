@@ -118,8 +118,10 @@ class Supervisor:
         await asyncio.to_thread(seed.make_demo_key, plan)
         self._done("accounts and keys are there")
         await asyncio.to_thread(seed.wait_for_instruments, plan, self.stopping.is_set)
-        self.state.view = services.view(plan, seed.read_key(self.layout, "demo"))
         self._done("the order API lists instruments")
+        await asyncio.to_thread(seed.wait_for_books, plan, self.stopping.is_set)
+        self.state.view = services.view(plan, seed.read_key(self.layout, "demo"))
+        self._done("the ledger's books are open")
 
     async def _start_postgres(self) -> None:
         began, plan = time.monotonic(), self.plan

@@ -34,10 +34,7 @@ class Placing:
     async def place(self, ask: PlaceAsk) -> Reply:
         """Raises ApiProblem for everything but an accept, a denial and a replay."""
         started = self._desk.clock.monotonic()
-        try:
-            reply = await self._commits.submit(ask)
-        except store.Busy:
-            raise errors.KeyBusy from None
+        reply = await self._commits.submit(ask)
         self._desk.metrics.accept_s.labels("place").observe(self._desk.clock.monotonic() - started)
         return reply
 

@@ -30,10 +30,7 @@ class Canceling:
     async def cancel(self, ask: CancelAsk) -> Reply:
         """Raises ApiProblem for everything but an accept and a replay."""
         started = self._desk.clock.monotonic()
-        try:
-            reply = await self._commits.submit(ask)
-        except store.Busy:
-            raise errors.KeyBusy from None
+        reply = await self._commits.submit(ask)
         self._desk.metrics.accept_s.labels("cancel").observe(self._desk.clock.monotonic() - started)
         return reply
 

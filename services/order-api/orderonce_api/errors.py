@@ -52,8 +52,14 @@ class ApiProblem(Exception):
 class RequestInvalid(ApiProblem):
     type, status, title = "request-invalid", 400, "The request is malformed"
 
-    def __init__(self, detail: str, errors: list[tuple[str, str]] | None = None) -> None:
-        super().__init__(detail, extensions={"errors": _listed(errors)} if errors else None)
+    def __init__(
+        self, detail: str, errors: list[tuple[str, str]] | None = None, *, close: bool = False
+    ) -> None:
+        super().__init__(
+            detail,
+            extensions={"errors": _listed(errors)} if errors else None,
+            headers={"Connection": "close"} if close else None,
+        )
 
 
 class BodyInvalid(ApiProblem):

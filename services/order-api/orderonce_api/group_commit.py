@@ -2,7 +2,8 @@
 request waits for nobody, and under load the batches grow by themselves up to a cap.
 
 A batch that the database refuses is repeated one by one, so that one poisoned request cannot fail
-its neighbours. A batch whose answer was lost is not repeated: nobody knows whether it was
+its neighbours. A batch that waited for a lock in vain is not repeated: each of its members could
+wait as long again, one after the other. A batch whose answer was lost is not repeated: nobody knows whether it was
 committed, and each sender is told so.
 """
 
@@ -75,11 +76,27 @@ class GroupCommit(Generic[Ask, Answer]):
                 continue
             except store.Lost as error:
                 return [_lost(error) for _ in asks]
+            except store.Busy as error:
+                twin = len(asks) == 1 and isinstance(error, store.KeyHeld)
+                return [errors.KeyBusy()] if twin else [_held_up(error) for _ in asks]
             except Exception as error:  # handed to each waiting request
-                if len(asks) == 1:
-                    return [error]
-                return [answer for ask in asks for answer in await self._together([ask])]
+                return [error] if len(asks) == 1 else await self._one_by_one(asks)
         return [errors.Unavailable("the database is busy") for _ in asks]
+
+    async def _one_by_one(self, asks: Sequence[Ask]) -> Sequence[Answer | Exception]:
+        answers: list[Answer | Exception] = []
+        for position, ask in enumerate(asks):
+            answers += await self._together([ask])
+            cause = answers[-1].__cause__ if isinstance(answers[-1], Exception) else None
+            if isinstance(cause, store.Busy):  # the others would wait for it as well
+                return answers + [_held_up(cause) for _ in asks[position + 1 :]]
+        return answers
+
+
+def _held_up(error: store.Busy) -> errors.Unavailable:
+    problem = errors.Unavailable("a lock in the database is held too long; nothing was decided")
+    problem.__cause__ = error
+    return problem
 
 
 def _lost(error: store.Lost) -> errors.Unavailable:

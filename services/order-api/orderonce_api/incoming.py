@@ -5,6 +5,7 @@ Two lines of a header that must be one are refused: proxies and servers disagree
 counts.
 """
 
+import asyncio
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -20,6 +21,9 @@ from starlette.requests import ClientDisconnect, Request
 from orderonce_api import errors
 
 MAX_BODY = 16 * 1024  # an order has some 300 bytes
+BODY_LIMIT_S = 10.0  # an order fits one packet; who sends slower holds a connection for nothing
+MAX_HEADER_LINES = 64  # a bot sends some ten, proxies add a few
+MAX_HEADER_BYTES = 16 * 1024  # names and values; ours are far below 1 KiB
 MAX_AHEAD = timedelta(
     minutes=5
 )  # a UUIDv7 key from further in the future was not made by a sane clock
@@ -46,7 +50,15 @@ Model = TypeVar("Model", bound=BaseModel)
 def refuse_malformed(headers: Iterable[tuple[bytes, bytes]], query: bytes, path: str) -> None:
     """Before any routing. Raises ApiProblem."""
     seen: set[bytes] = set()
-    for name, _ in headers:
+    size = 0
+    for count, (name, value) in enumerate(headers, 1):
+        size += len(name) + len(value)
+        if count > MAX_HEADER_LINES or size > MAX_HEADER_BYTES:
+            raise errors.RequestInvalid(
+                f"a request has at most {MAX_HEADER_LINES} header lines"
+                f" and {MAX_HEADER_BYTES} bytes in them",
+                close=True,
+            )
         if name in ONCE:
             if name in seen:
                 if name == b"idempotency-key":
@@ -94,17 +106,24 @@ def _unquoted(raw: str) -> str:
 
 
 async def body_bytes(request: Request) -> bytes:
-    """The raw body. Raises BodyTooLarge as soon as more than MAX_BODY is announced or has come."""
+    """The raw body. Raises BodyTooLarge as soon as more than MAX_BODY is announced or has come,
+    RequestInvalid when it is not there within BODY_LIMIT_S.
+    """
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:20]) > MAX_BODY:
         raise errors.BodyTooLarge(MAX_BODY)
     pieces, size = [], 0
     try:
-        async for piece in request.stream():
-            size += len(piece)
-            if size > MAX_BODY:
-                raise errors.BodyTooLarge(MAX_BODY)
-            pieces.append(piece)
+        async with asyncio.timeout(BODY_LIMIT_S):
+            async for piece in request.stream():
+                size += len(piece)
+                if size > MAX_BODY:
+                    raise errors.BodyTooLarge(MAX_BODY)
+                pieces.append(piece)
+    except TimeoutError:
+        raise errors.RequestInvalid(
+            f"the body was not here within {BODY_LIMIT_S:g} s", close=True
+        ) from None
     except ClientDisconnect:
         raise errors.RequestInvalid("the connection ended before the body did") from None
     return b"".join(pieces)

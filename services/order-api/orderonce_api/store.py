@@ -1,8 +1,8 @@
 """The order API's only door to Postgres: one typed function per query, and errors sorted by what
 they prove.
 
-`StatementFailed` and `TryAgain`: rolled back, nothing happened. `Busy`: rolled back after the lock
-time-out. `Lost`: no answer; the statement may have been committed, so nobody may conclude anything
+`StatementFailed` and `TryAgain`: rolled back, nothing happened. `Busy` and `KeyHeld`: rolled back
+after the lock time-out. `Lost`: no answer; the statement may have been committed, so nobody may conclude anything
 from it.
 """
 
@@ -24,6 +24,7 @@ from pydantic import SecretStr
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 LOCK_LIMIT_MS = 1_000  # how long a twin or a halt may hold us up
 STATEMENT_LIMIT_MS = 4_000
+KEY_RELATION = "idempotency_key_"  # the partitions' names begin with it
 ANSWER_LIMIT_S = 5.0  # later than Postgres' own limit, so that its word usually comes first
 CONNECT_LIMIT_S = 3.0
 _WRITER_SETTINGS = {
@@ -51,6 +52,10 @@ class Busy(StoreError):
     """A lock was not to be had in time; nothing was written."""
 
 
+class KeyHeld(Busy):
+    """The lock was another's on a row of an idempotency key: certainly a twin."""
+
+
 class Lost(StoreError):
     """No answer: the database is away, or was lost in the middle. What was asked may have
     happened.
@@ -62,13 +67,17 @@ async def _sorted_errors() -> AsyncIterator[None]:
     try:
         yield
     except asyncpg.LockNotAvailableError as error:
-        raise Busy(str(error)) from error
+        # Whom it waited for stands in the context, where the words are in the server's language
+        # and the relation's name is not: `while locking tuple (0,1) in relation "…"`.
+        held = KEY_RELATION in (error.context or "")
+        raise (KeyHeld if held else Busy)(str(error)) from error
     except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
         raise TryAgain(str(error)) from error
     except (
         asyncpg.PostgresConnectionError,
         asyncpg.OperatorInterventionError,
         asyncpg.InsufficientResourcesError,
+        asyncpg.IdleInTransactionSessionTimeoutError,  # we were frozen; the session is ended
         asyncpg.ReadOnlySQLTransactionError,
         asyncpg.InvalidAuthorizationSpecificationError,
         asyncpg.InvalidCatalogNameError,

@@ -14,6 +14,10 @@ COMMAND_TIMEOUT_S = (
     30.0  # a statement of ours takes milliseconds; longer means the database is not well
 )
 CONNECT_TIMEOUT_S = 10.0
+# A process that is frozen in the middle of a transaction keeps its locks, and one of a halt stops
+# every acceptance. Our transactions wait for nothing but the database (house rule 11), so that one
+# that is silent for so long has lost its process: Postgres rolls it back and ends the session.
+IDLE_IN_TRANSACTION_LIMIT_S = 5.0
 
 Pool = asyncpg.Pool
 Connection = asyncpg.Connection
@@ -21,6 +25,14 @@ Connection = asyncpg.Connection
 
 class NotDurableError(RuntimeError):
     """The server would acknowledge commits that a power cut can take back."""
+
+
+def _server_settings(application: str) -> dict[str, str]:
+    return {
+        "application_name": application,
+        "timezone": "UTC",
+        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_LIMIT_S * 1000:.0f}",
+    }
 
 
 async def _prepare(connection: "asyncpg.Connection") -> None:
@@ -44,7 +56,7 @@ async def open_pool(url: SecretStr, *, application: str, size: int = 8) -> "asyn
         init=_prepare,
         command_timeout=COMMAND_TIMEOUT_S,
         timeout=CONNECT_TIMEOUT_S,
-        server_settings={"application_name": application, "timezone": "UTC"},
+        server_settings=_server_settings(application),
     )
     assert pool is not None
     try:
@@ -66,7 +78,7 @@ async def open_connection(
         url.get_secret_value(),
         command_timeout=COMMAND_TIMEOUT_S,
         timeout=CONNECT_TIMEOUT_S,
-        server_settings={"application_name": application, "timezone": "UTC", **(settings or {})},
+        server_settings={**_server_settings(application), **(settings or {})},
     )
     await _prepare(connection)
     return connection

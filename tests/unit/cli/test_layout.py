@@ -62,7 +62,7 @@ def test_too_little_space_is_a_sentence_with_both_numbers(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(errno.ENOSPC, "is full"), (errno.EACCES, "cannot be written by this user")],
+    [(errno.ENOSPC, "is full"), (errno.EACCES, "written by this user")],
 )
 def test_what_a_disk_refuses_is_a_sentence(tmp_path: Path, number: int, said: str) -> None:
     problem = layout.disk_problem(OSError(number, "no"), tmp_path)

@@ -112,10 +112,9 @@ def test_the_same_request_has_the_same_payload_hash(changes: dict[str, Any]) -> 
         {"venue": "binance"},
         {"symbol": "ETH/USDT"},
         {"side": "sell"},
-        {"type": "market"},
+        {"type": "market", "price": None},
         {"quantity": "0.00101"},
         {"price": "50000.01"},
-        {"price": None},
         {"time_in_force": "ioc"},
         {"post_only": True},
         {"client_tag": "grid-8"},
@@ -168,14 +167,26 @@ def test_accept_sequence_zero_is_not_absence() -> None:
     assert dict(command_headers(place(accept_seq=0), TRACEPARENT))["accept_seq"] == b"0"
 
 
-@pytest.mark.parametrize("schema", ["place.v2", "replace.v1", "", "PLACE.V1"])
+@pytest.mark.parametrize("schema", ["place.v2", "place.v10", "replace.v1", "place-many.v1"])
 def test_a_newer_schema_is_not_garbage(schema: str) -> None:
     """It parks its partition: a rolling upgrade must not throw good orders away."""
     with pytest.raises(UnknownSchemaError):
         decode_command(None, json.dumps({**PLACE, "schema": schema}).encode())
-    if schema:
-        with pytest.raises(UnknownSchemaError):
+    with pytest.raises(UnknownSchemaError):
+        decode_command(schema, json.dumps(PLACE).encode())
+
+
+@pytest.mark.parametrize("schema", ["", "PLACE.V1", "place", "place.v", "place.v2\n", None, 2, []])
+def test_what_names_no_schema_is_garbage(schema: Any) -> None:
+    """It goes to the dead letters: anybody's JSON would stop a partition for good otherwise."""
+    for body in ({"hello": 1}, {**PLACE, "schema": schema}):
+        with pytest.raises(ValueError, match=r".") as caught:
+            decode_command(None, json.dumps(body).encode())
+        assert not isinstance(caught.value, UnknownSchemaError)
+    if isinstance(schema, str) and schema:
+        with pytest.raises(ValueError, match=r".") as caught:
             decode_command(schema, json.dumps(PLACE).encode())
+        assert not isinstance(caught.value, UnknownSchemaError)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +194,14 @@ def test_a_newer_schema_is_not_garbage(schema: str) -> None:
     [
         {"quantity": 0.001},
         {"quantity": "-1"},
+        {"quantity": "0"},  # the table refuses it for ever, and its batch with it
+        {"quantity": "0.000"},
+        {"price": "0"},
+        {"price": None},
+        {"type": "market"},  # with a price
+        {"type": "market", "price": None, "time_in_force": "ioc"},
+        {"type": "market", "price": None, "post_only": True},
+        {"post_only": True, "time_in_force": "fok"},
         {"quantity": None},
         {"client": "Bot 1"},
         {"client": "bot-1\n"},
@@ -220,7 +239,7 @@ def test_not_a_place(changes: dict[str, Any]) -> None:
     assert not isinstance(caught.value, UnknownSchemaError)
 
 
-@pytest.mark.parametrize("missing", sorted(set(PLACE) - {"schema", "key_id", "price"}))
+@pytest.mark.parametrize("missing", sorted(set(PLACE) - {"schema", "key_id"}))
 def test_members_that_have_no_default_are_needed(missing: str) -> None:
     body = {name: value for name, value in PLACE.items() if name != missing}
     optional = {"time_in_force", "post_only", "client_tag", "accept_seq", "seq", "timeline"}

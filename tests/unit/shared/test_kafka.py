@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, MessageSizeTooLargeError
 from orderonce_shared.runtime import kafka
 from orderonce_shared.runtime import process as process_module
@@ -182,3 +182,21 @@ async def test_a_lost_commit_only_means_that_the_records_come_again(process: Pro
     await kafka._commit(process, Consumer(CommitFailedError()), [read(0, 7)], {})
 
     assert process.health.troubles == {}
+
+
+async def test_headers_are_not_parsed_and_come_back_as_they_were() -> None:
+    """FastStream decodes them all, and one that is no text would lose the whole batch."""
+    headers = (("x", b"\xff"), ("y", None), ("z", b"1"))
+    given: Any = ConsumerRecord("orders.commands", 0, 7, 0, 0, b"k", b"v", None, 1, 1, headers)
+    seen: list[Any] = []
+
+    async def parse(records: Any) -> Any:
+        seen.extend(records)
+        return SimpleNamespace(raw_message=records)
+
+    message = await kafka._unread((given,), parse)
+
+    assert [(one.value, one.headers) for one in seen] == [(b"v", ())]
+    (record,) = message.raw_message
+    assert (record.offset, record.key, record.value) == (7, b"k", b"v")
+    assert record.headers == (("x", b"\xff"), ("y", b""), ("z", b"1"))

@@ -139,6 +139,8 @@ CREATE TABLE api.fill (
 CREATE INDEX fill_order ON api.fill (order_id, traded_at);
 
 GRANT USAGE ON SEQUENCE api.accept_seq TO order_api;
-GRANT SELECT, INSERT, UPDATE ON api.idempotency_key, api.orders, api.line TO order_api;
+GRANT SELECT, INSERT, UPDATE ON api.orders, api.line TO order_api;
+-- ON CONFLICT sets a fingerprint to itself, to lock the row; what was answered can never be changed.
+GRANT SELECT, INSERT, UPDATE (fingerprint) ON api.idempotency_key TO order_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON api.outbox TO order_api;
 GRANT SELECT, INSERT ON api.order_event, api.fill TO order_api;

@@ -77,7 +77,9 @@ CREATE TABLE control.instrument (
 
 GRANT SELECT, INSERT, UPDATE ON control.api_key, control.account TO order_api;
 GRANT SELECT ON control.instrument TO order_api;
-GRANT SELECT ON control.api_key, control.account TO executor, ledger;
+GRANT SELECT ON control.account TO executor, ledger;
+GRANT SELECT ON control.api_key TO ledger; -- it asks bearers for their keys itself
+GRANT SELECT (kid, status, expires_at, lock_only) ON control.api_key TO executor; -- no MACs
 GRANT UPDATE (lock_only) ON control.api_key, control.account TO executor, ledger;
 GRANT SELECT, INSERT, UPDATE ON control.instrument TO executor;
 GRANT SELECT ON control.instrument TO ledger;
