@@ -487,3 +487,25 @@ async def test_18_digits_arrive_exactly(database: Any) -> None:
 
 def test_the_body_of_the_tests_is_the_one_of_the_documents() -> None:
     assert set(limit_order()) == {"account", "symbol", "side", "type", "quantity", "price"}
+
+
+async def test_what_a_key_was_answered_can_never_be_changed(database: Any) -> None:
+    """Not even by the order API itself."""
+    service = await asyncpg.connect(database.order_api_url)
+    try:
+        for column in ("body", "status", "command_id", "order_id"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await service.execute(f"UPDATE api.idempotency_key SET {column} = {column}")
+    finally:
+        await service.close()
+
+
+async def test_the_executor_never_sees_the_mac_of_a_key(database: Any) -> None:
+    executor = await asyncpg.connect(database.executor_url)
+    try:
+        await executor.execute("SELECT kid, status FROM control.api_key FOR SHARE")
+        for column in ("secret_mac", "scopes"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await executor.execute(f"SELECT {column} FROM control.api_key")
+    finally:
+        await executor.close()

@@ -51,6 +51,14 @@ class Claim:
     letters: list[Letter] = field(default_factory=list)
     posted: list[Posted] = field(default_factory=list)
 
+    def add(self, other: "Claim") -> None:
+        self.claimed += other.claimed
+        self.to_cancel += other.to_cancel
+        self.repeats += other.repeats
+        self.alarms += other.alarms
+        self.letters += other.letters
+        self.posted += other.posted
+
 
 async def claim(
     store: ClaimStore,
@@ -63,6 +71,7 @@ async def claim(
     result = Claim()
     places = [a for a in asked if isinstance(a.command, PlaceCommand)]
     cancels = [a for a in asked if isinstance(a.command, CancelCommand)]
+    places = await _at_their_venue(store, connection, places, result)
     left = await _claim_new_places(store, connection, places, result)
     if left:
         await _answer_known_places(store, connection, left, result)
@@ -71,6 +80,23 @@ async def claim(
     result.letters += [a.dead_letter(why) for a, why in result.alarms]
     result.posted = await store.post(connection, result.letters)
     return result
+
+
+async def _at_their_venue(
+    store: ClaimStore, connection: Connection, places: list[Asked], result: Claim
+) -> list[Asked]:
+    """Refuses what names another venue than its account has: no sender could ever take it. An
+    account that is not admitted may still be, so its orders are claimed and lapse if it is not."""
+    if not places:
+        return places
+    venues = await store.venues(connection, sorted({a.command.account for a in places}))
+    fits: list[Asked] = []
+    for one in places:
+        if venues.get(one.command.account, one.command.venue) == one.command.venue:
+            fits.append(one)
+        else:
+            result.alarms.append((one, "the account is at another venue"))
+    return fits
 
 
 async def _claim_new_places(

@@ -60,6 +60,11 @@ class ClaimStore(PgStore):
         )
         return [placement(row) for row in found]
 
+    async def venues(self, connection: Connection, accounts: Sequence[str]) -> dict[str, str]:
+        """account -> its venue, of those that are admitted."""
+        found: Sequence[Row] = await connection.fetch(Q["accounts"], list(accounts))
+        return {row["account"]: row["venue"] for row in found}
+
     async def claim_commands(
         self, connection: Connection, asked: "Sequence[Asked]"
     ) -> set[tuple[str, str]]:

@@ -1,12 +1,14 @@
 """The Kafka door: batches of bytes from `orders.commands` -> claim (TX) -> offsets -> lanes.
 
 An undecodable record goes to `orders.dlq` with its original bytes, through the outbox of the
-claim's own transaction. A schema that this build does not know parks its partition, loudly: a
-rolling upgrade must not discard good orders.
+claim's own transaction. So does one that the database refuses, which is found by claiming its batch
+record by record: nothing that a stranger writes may stop the door for good. A schema that this
+build does not know parks its partition, loudly: a rolling upgrade must not discard good orders.
 """
 
+import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from aiokafka import ConsumerRecord
@@ -23,11 +25,12 @@ from orderonce_executor.claim import Asked, Claim, claim
 from orderonce_executor.claim_store import ClaimStore
 from orderonce_executor.metrics import Metrics
 from orderonce_executor.ports import Letter, Posted
-from orderonce_executor.store import RacedError
+from orderonce_executor.store import POISON, RacedError
 
 RACE_TRIES = 5
 ERROR_CHARACTERS = 300
 MAX_VALUE_BYTES = 64 * 1024  # a command is below 2 KiB; more is not one
+DLQ_HEADERS = ("dlq_key", "dlq_topic", "dlq_partition", "dlq_offset", "dlq_error", "dlq_first_seen")
 
 Place = tuple[str, int]
 
@@ -57,7 +60,11 @@ class Consumer:
 
     async def handle(self, records: Batch) -> Parked | None:
         read = self._read(records)
-        result = await self._claim(read)
+        try:
+            result = await self._claim(read)
+        except POISON as error:
+            self.process.log.error("batch-refused", records=len(records), exc_info=error)
+            result = await self._one_by_one(read)
         await self.failpoints.hit("claim_after_commit")
         self.on_posted(result.posted)
         self._tell(read, result, len(records))
@@ -86,6 +93,32 @@ class Consumer:
                 if attempt == RACE_TRIES - 1:
                     raise
         raise AssertionError("unreachable")
+
+    async def _one_by_one(self, read: Read) -> Claim:
+        """A transaction for each record, and the position last. Dies in between: the batch comes
+        again, what was claimed is then a repeat, and a dead letter may come twice."""
+        total = Claim()
+        for one in read.asked:
+            try:
+                total.add(await self._claim(Read(asked=[one])))
+            except POISON as error:
+                why = f"{type(error).__name__}: {error}"
+                total.add(await self._bury(one.dead_letter(why)))
+                total.alarms.append((one, why))
+        for letter in read.dead:
+            total.add(await self._bury(letter))
+        total.add(await self._claim(Read(positions=read.positions)))
+        return total
+
+    async def _bury(self, letter: Letter) -> Claim:
+        """Without the headers it came with if the database does not take those either."""
+        try:
+            return await self._claim(Read(dead=[letter]))
+        except POISON as error:
+            self.process.log.error("dead-letter-stripped", exc_info=error)
+            last = dict(letter.headers)  # ours come after those of the same name
+            bare = replace(letter, headers=[(n, last[n]) for n in DLQ_HEADERS if n in last])
+            return await self._claim(Read(dead=[bare]))
 
     def _read(self, records: Sequence[ConsumerRecord]) -> Read:
         read = Read()
@@ -135,12 +168,13 @@ class Consumer:
         )
 
     def _dead_letter(self, record: ConsumerRecord, error: str) -> Letter:
-        """Original key, bytes and headers, and where they came from."""
+        """Original key, bytes and headers, and where they came from. The outbox keeps keys as text,
+        without NUL: a key that is not such a text is in a header too."""
         key = record.key or b""
-        text = key.decode("utf-8", "replace")
+        text = key.decode("utf-8", "replace").replace("\0", "\ufffd")
         headers = list(record.headers)
         if text.encode() != key:
-            headers.append(("dlq_original_key", key))
+            headers.append(("dlq_key", base64.b64encode(key)))
         headers += [
             ("dlq_topic", record.topic.encode()),
             ("dlq_partition", str(record.partition).encode()),

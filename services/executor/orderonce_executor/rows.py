@@ -114,14 +114,20 @@ def dump(value: Any) -> str:
 
 
 def headers_to_text(letter: Letter) -> str:
-    """JSON pairs of text; what is not text (headers of a stranger's record) as base64 with a
-    mark."""
+    """JSON pairs of text; what is not text, or holds a NUL, which jsonb refuses (headers of a
+    stranger's record), as base64 with a mark."""
+    return dump([_header_in_json(name, value) for name, value in letter.headers])
+
+
+def _header_in_json(name: str, value: bytes) -> tuple[str, ...]:
+    name = name.replace("\0", "\\x00")
     try:
-        return dump([(name, value.decode()) for name, value in letter.headers])
+        text = value.decode()
     except UnicodeDecodeError:
-        return dump(
-            [(name, base64.b64encode(value).decode(), "base64") for name, value in letter.headers]
-        )
+        text = "\0"
+    if "\0" in text:
+        return name, base64.b64encode(value).decode(), "base64"
+    return name, text
 
 
 def posted_of(row: Row) -> Posted:

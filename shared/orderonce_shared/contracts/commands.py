@@ -7,10 +7,11 @@ guarantee by (client, key) and by order id. `timeline` and `accept_seq` may then
 
 import hashlib
 import json
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, StrictBool, StrictInt, StringConstraints
+from pydantic import Field, StrictBool, StrictInt, StringConstraints, model_validator
 
 from orderonce_shared.contracts.topics import Headers
 from orderonce_shared.contracts.wire import (
@@ -31,6 +32,7 @@ Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{1,20}/[A-Z0-9]{1,2
 
 PLACE_SCHEMA = "place.v1"
 CANCEL_SCHEMA = "cancel.v1"
+_SCHEMA_NAME = re.compile(r"[a-z_-]+\.v[0-9]+", re.ASCII)
 
 
 class PlaceCommand(Record):
@@ -58,6 +60,20 @@ class PlaceCommand(Record):
     accepted_at: Timestamp
     expires_at: Timestamp
     timeline: Text | None = None
+
+    @model_validator(mode="after")
+    def _terms_fit(self) -> Self:
+        """What the order API refuses too (http.PlaceBody), and the executor's table with it."""
+        if self.quantity <= 0 or (self.price is not None and self.price <= 0):
+            raise ValueError("quantity and price are above zero")
+        if (self.type is OrderType.LIMIT) != (self.price is not None):
+            raise ValueError("a limit order has a price, a market order none")
+        waits = self.time_in_force is TimeInForce.GTC
+        if self.type is OrderType.MARKET and (self.post_only or not waits):
+            raise ValueError("a market order is gtc and not post-only")
+        if self.post_only and not waits:
+            raise ValueError("a post-only order is gtc")
+        return self
 
     def terms(self) -> OrderTerms:
         return OrderTerms(
@@ -159,8 +175,8 @@ def decode_command(schema: str | None, raw: bytes) -> Command:
     """Bytes of one record to a command. `schema` is the header; without one the body's member
     counts.
 
-    Raises UnknownSchemaError for a schema not listed here, ValueError for bytes that are not such a
-    record.
+    Raises UnknownSchemaError for the name of a schema not listed here, ValueError for bytes that
+    are not such a record: whoever can write JSON could stop a partition for good otherwise.
     """
     body = loads_strict(raw)
     if not isinstance(body, dict):
@@ -170,5 +186,7 @@ def decode_command(schema: str | None, raw: bytes) -> Command:
             return PlaceCommand.model_validate(body)
         case "cancel.v1":
             return CancelCommand.model_validate(body)
-        case other:
+        case str(other) if _SCHEMA_NAME.fullmatch(other):
             raise UnknownSchemaError(f"unknown command schema {other!r}")
+        case _:
+            raise ValueError("a command names its schema, like place.v1")

@@ -9,12 +9,13 @@ R3 makes harmless.
 Consumer: FastStream hands over batches of bytes with MANUAL acknowledgement. It swallows a
 handler's exception, and a later commit would then step over the failed batch; so a batch is
 repeated here until its handler has returned, and only then its own explicit offsets are committed.
+The same goes for its parsing, which comes first: nothing of a record may be able to fail there.
 """
 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -30,7 +31,7 @@ from faststream.kafka import KafkaBroker
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from orderonce_shared.contracts.topics import PARTITIONS, Headers, prefixed
+from orderonce_shared.contracts.topics import DLQ, PARTITIONS, Headers, prefixed
 from orderonce_shared.runtime.process import LONGEST_PAUSE_S, Process, growing_pause_s
 from orderonce_shared.runtime.settings import ServiceSettings, read_settings
 
@@ -45,6 +46,7 @@ BATCH_WAIT_MS = (
     5  # FastStream sleeps this long again when idle; its default of 200 adds 171 ms at p90
 )
 MAX_BATCH_BYTES = 256 * 1024
+MAX_LETTER_BYTES = 2 * 1024 * 1024  # a dead letter is a record (1 MiB) and our headers
 
 PARK_S = 15.0  # how long a partition rests before its record is tried again
 
@@ -99,6 +101,7 @@ class Publisher:
                     enable_idempotence=True,
                     max_batch_size=MAX_BATCH_BYTES,
                     linger_ms=0,
+                    max_request_size=MAX_LETTER_BYTES,
                     request_timeout_ms=int(PUBLISH_LIMIT_S * 1000),
                 )
                 try:
@@ -152,6 +155,21 @@ async def _identity(message: object) -> object:
     return message
 
 
+async def _unread(
+    records: Sequence[ConsumerRecord], parse: Callable[[Any], Awaitable[Any]]
+) -> object:
+    """FastStream's parser decodes all headers before a handler is called: one that is no text would
+    lose the whole batch, so it sees none. A header without a value becomes an empty one, which is
+    what everybody here reads.
+    """
+    message = await parse(tuple(replace(record, headers=()) for record in records))
+    message.raw_message = tuple(
+        replace(record, headers=tuple((name, value or b"") for name, value in record.headers))
+        for record in records
+    )
+    return message
+
+
 def subscribe_batches(
     broker: KafkaBroker,
     topic: str,
@@ -180,6 +198,7 @@ def subscribe_batches(
         auto_offset_reset="earliest",
         session_timeout_ms=SESSION_TIMEOUT_MS,
         heartbeat_interval_ms=HEARTBEAT_MS,
+        parser=_unread,
         decoder=_identity,
     )
     async def on_batch(message: object) -> None:
@@ -267,6 +286,11 @@ async def run_consumer(broker: KafkaBroker, process: Process) -> None:
     await broker.stop()
 
 
+def _limits_of(topic: str) -> dict[str, str]:
+    """Kafka's own limits, but for the dead letters: each is larger than the record it holds."""
+    return {"max.message.bytes": str(MAX_LETTER_BYTES)} if topic == DLQ else {}
+
+
 async def ensure_topics(bootstrap: str, replication: int, prefix: str = "") -> list[str]:
     """Makes the missing topics and returns their names. Raises KafkaError."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="orderonce-topics")
@@ -274,7 +298,7 @@ async def ensure_topics(bootstrap: str, replication: int, prefix: str = "") -> l
     try:
         present = set(await admin.list_topics())
         missing = [
-            NewTopic(prefixed(prefix, name), count, replication)
+            NewTopic(prefixed(prefix, name), count, replication, topic_configs=_limits_of(name))
             for name, count in PARTITIONS.items()
             if prefixed(prefix, name) not in present
         ]

@@ -16,15 +16,20 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from orderonce_shared.runtime.ids import new_request_id
 from orderonce_shared.runtime.logs import Logger
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0  # an outage ends for us at most this long after it ends for the world
 MOST_DOUBLINGS = 30  # far past the longest pause; after half an hour 2**failures fits no float
 STOP_LIMIT_S = 10.0  # what a supervisor grants before it kills
+REQUEST_LIMIT_S = 15.0  # from its first byte to its last; past a service's own limit for bodies
+MAX_OPEN_HEAD = 64 * 1024  # bytes of a request line and headers that have not ended yet
 
 
 def growing_pause_s(failures: int) -> float:
@@ -136,6 +141,104 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Http(HttpToolsProtocol):
+    """uvicorn's protocol with what it lacks: a time and a size for a request that does not end,
+    and a problem document for what is no HTTP.
+    """
+
+    _limit: asyncio.TimerHandle | None = None
+    _open_head: int | None = 0  # bytes of it so far; None once it is whole
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():  # refused already
+            return
+        super().data_received(data)
+        if self._open_head is not None:
+            self._open_head += len(data)
+            if self._open_head > MAX_OPEN_HEAD and not self.transport.is_closing():
+                self.send_400_response("the headers are too large")
+        if self._limit is None and not self._answering():  # empty lines between two requests
+            self._arm()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._open_head = 0
+        self._arm()
+
+    def on_headers_complete(self) -> None:
+        self._open_head = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._disarm()
+        super().on_message_complete()
+
+    def _arm(self) -> None:
+        self._disarm()
+        self._limit = self.loop.call_later(REQUEST_LIMIT_S, self._late)
+
+    def _disarm(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
+    def _late(self) -> None:
+        """Closes without a word; an answer to an earlier request of the connection goes first."""
+        if self.flow.read_paused or self._answering():
+            self._arm()
+        else:
+            self.transport.close()
+
+    def _answering(self) -> bool:
+        """Whether a request that has come whole still waits for its answer."""
+        cycle = self.cycle
+        whole = cycle is not None and not cycle.response_complete and not cycle.more_body
+        return whole or bool(self.pipeline)
+
+    def send_400_response(self, msg: str) -> None:
+        """Not in front of the answer to an earlier request, which would be read as that one: a
+        command would seem refused that was accepted. Its answer is the connection's last.
+        """
+        if self.pipeline:
+            self.transport.close()  # no answer says nothing false
+        elif self._answering():
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+        else:
+            self.transport.write(_no_http(msg))
+            self.transport.close()
+
+
+def _no_http(detail: str) -> bytes:
+    """A whole answer: the problem document of a request that no service has seen."""
+    request_id = new_request_id()
+    document = {
+        "type": "/errors/request-invalid",
+        "title": "The request is malformed",
+        "status": 400,
+        "detail": detail,
+        "request_id": request_id,
+    }
+    body = orjson.dumps(document)
+    headers = {
+        "content-type": "application/problem+json",
+        "content-length": str(len(body)),
+        "cache-control": "no-store",
+        "x-request-id": request_id,
+        "connection": "close",
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return STATUS_LINE[400] + lines.encode() + b"\r\n" + body
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket, or SystemExit with a plain sentence."""
     try:
@@ -155,7 +258,8 @@ def http_server(app: Any) -> uvicorn.Server:
         lifespan="off",
         loop="none",
         timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=64 * 1024,
+        http=_Http,
+        ws="none",
     )
     return _Server(config)
 
