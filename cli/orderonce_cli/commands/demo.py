@@ -105,7 +105,7 @@ def demo(
     if result["findings"]:
         raise Problem("The demo found: " + "; ".join(result["findings"]))
     if not json:
-        _go_on(where, started)
+        _go_on(where, started, runs=keep or ran_before)
 
 
 class _Show:
@@ -323,15 +323,16 @@ def _plain(amount: str) -> str:
     return amount.rstrip("0").rstrip(".") if "." in amount else amount
 
 
-def _go_on(where: layout.Layout, started: State) -> None:
-    """Two lines to go on by hand; ports and keys are kept between runs."""
+def _go_on(where: layout.Layout, started: State, *, runs: bool) -> None:
+    """What to type to go on by hand; ports and keys are kept between runs."""
     api = started.view["order_api"][0]
     body = (
         '{"account":"paper-1","symbol":"BTC/USDT","side":"buy","type":"market","quantity":"0.001"}'
     )
     key_file = where.root / "demo.key"
-    print("\nGo on by hand:")
-    print("  .venv/bin/orderonce up")
+    print("\nThe stack goes on. Go on by hand:" if runs else "\nGo on by hand:")
+    if not runs:
+        print("  .venv/bin/orderonce up")
     print(
         f'  curl -s {api}/v1/orders -H "Authorization: Bearer $(cat {key_file})"'
         f" -H 'Idempotency-Key: {uuid.uuid4()}' -H 'Content-Type: application/json' -d '{body}'"

@@ -92,7 +92,9 @@ def _judge(told: dict[str, Any]) -> None:
         breaks = "1 open break" if found == 1 else f"{found} open breaks"
         raise Problem(f"{breaks}: orderonce breaks list")
     if not told["proven"]:
-        raise Problem(f"The books are not proven: the reconciliation ended {told['status']}.")
+        raise Problem(
+            f"The books are not proven (status {told['status']}): see the reasons and the proof."
+        )
 
 
 def _print(told: dict[str, Any], json: bool) -> None:

@@ -3,8 +3,8 @@ request waits for nobody, and under load the batches grow by themselves up to a 
 
 A batch that the database refuses is repeated one by one, so that one poisoned request cannot fail
 its neighbours. A batch that waited for a lock in vain is not repeated: each of its members could
-wait as long again, one after the other. A batch whose answer was lost is not repeated: nobody knows whether it was
-committed, and each sender is told so.
+wait as long again, one after the other. A batch whose answer was lost is not repeated: nobody
+knows whether it was committed, and each sender is told so.
 """
 
 import asyncio

@@ -2,8 +2,8 @@
 they prove.
 
 `StatementFailed` and `TryAgain`: rolled back, nothing happened. `Busy` and `KeyHeld`: rolled back
-after the lock time-out. `Lost`: no answer; the statement may have been committed, so nobody may conclude anything
-from it.
+after the lock time-out. `Lost`: no answer; the statement may have been committed, so nobody may
+conclude anything from it.
 """
 
 import asyncio

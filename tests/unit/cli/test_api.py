@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 import stamina
-from orderonce_cli.api import Api, said
+from orderonce_cli.api import TRYING_AGAIN, Api, said
 from orderonce_cli.problems import Exit, Problem
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -39,6 +39,17 @@ def test_one_key_through_every_kind_of_silence() -> None:
     assert [request.headers["Idempotency-Key"] for request in seen] == ["key-1"] * 4
     assert {bytes(request.content) for request in seen} == {b'{"a":"1"}'}
     assert [request.url.host for request in seen] == ["one", "two", "one", "two"]
+
+
+def test_a_person_is_told_once_in_plain_words_that_it_tries_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers = [503, 503, 503, 202]
+    sends = api(lambda request: httpx.Response(answers.pop(0), json={"title": "x"}))
+    sends.post_once("/v1/orders", {}, "key-1")
+    assert capsys.readouterr().err.splitlines() == [TRYING_AGAIN]
+    api(lambda request: httpx.Response(202, json={})).post_once("/v1/orders", {}, "key-1")
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])

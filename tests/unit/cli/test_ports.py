@@ -35,6 +35,16 @@ def test_every_port_of_the_largest_shape_is_its_own(tmp_path: Path) -> None:
     assert max(chosen.values()) < 32_768  # Linux takes outgoing ports from there on
 
 
+@pytest.mark.parametrize("broken", ['{"base": 2', "{}", '{"base": null}', "7"])
+def test_a_broken_file_is_a_sentence_and_new_ports_mend_it(tmp_path: Path, broken: str) -> None:
+    where = made(tmp_path / "one")
+    where.ports.write_text(broken)
+    with pytest.raises(Problem, match=r"ports\.json cannot be read; start with --new-ports"):
+        ports.kept(where)
+    ports.forget(where)
+    assert ports.kept(where)["postgres"] >= ports.FIRST
+
+
 def test_two_folders_never_share_a_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_order", lambda path: [21_000, 21_040, 21_080])
     monkeypatch.setattr(ports, "_is_free", lambda port: True)

@@ -1,11 +1,14 @@
 """What `status` prints is true: a state whose writer is dead is not `ready`."""
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from orderonce_cli.stack import children, state
+import pytest
+from orderonce_cli.problems import Problem
+from orderonce_cli.stack import children, control, state
 from orderonce_cli.stack.layout import Layout
 from orderonce_cli.stack.services import Plan, services, view
 from orderonce_cli.stack.state import Shape, State
@@ -36,6 +39,37 @@ def test_a_broken_or_missing_file_is_a_stopped_stack(tmp_path: Path) -> None:
     assert state.read(where).state == "stopped"
     where.state.write_text('{"state": "ready"')
     assert state.read(where).state == "stopped"
+
+
+def test_a_folder_that_this_user_may_not_read_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refused)  # root, who may run this, may read all
+    with pytest.raises(Problem, match=r"by this user.*--data"):
+        state.read(Layout(tmp_path))
+
+
+def test_a_stack_on_its_way_down_is_not_joined(tmp_path: Path) -> None:
+    where = Layout(tmp_path)
+    with pytest.raises(Problem, match=f"{tmp_path} is stopping. Try again in a moment"):
+        control._check_shape(State(state="stopping", shape=Shape(apis=2)), Shape(), where)
+    with pytest.raises(Problem, match="another shape"):
+        control._check_shape(State(state="ready", shape=Shape(apis=2)), Shape(), where)
+    control._check_shape(State(state="ready"), Shape(), where)
+
+
+def test_what_runs_is_known_before_anything_is_started(tmp_path: Path) -> None:
+    where = Layout(tmp_path)
+    assert not control.runs(where)
+    state.write(where, State(state="starting", supervisor=this_process()))
+    assert control.runs(where)
+    state.write(where, State(state="stopped", supervisor=this_process()))
+    assert not control.runs(where)
+    state.write(where, State(state="ready", supervisor=(os.getpid(), 1.0)))
+    assert not control.runs(where)
 
 
 def test_a_dead_supervisor_is_shown_as_crashed(tmp_path: Path) -> None:

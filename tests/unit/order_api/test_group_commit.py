@@ -108,3 +108,43 @@ async def test_nobody_is_left_waiting_when_a_commit_miscounts() -> None:
     assert drain is not None
     with pytest.raises(ValueError, match="shorter"):
         await drain
+
+
+async def test_a_batch_behind_a_lock_is_not_repeated() -> None:
+    commits = Commits()
+    commits.fail = store.KeyHeld("a twin of one of them")
+    group: GroupCommit[int, int] = GroupCommit(commits)
+    answers = await asyncio.gather(*(group.submit(n) for n in (2, 4)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [errors.Unavailable] * 2
+    assert answers[0] is not answers[1]
+    assert len(commits.batches) == 1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [(store.KeyHeld("twin"), errors.KeyBusy), (store.Busy("halt"), errors.Unavailable)],
+)
+async def test_only_a_twin_is_called_one(trouble: Exception, told: type[errors.ApiProblem]) -> None:
+    commits = Commits()
+    commits.fail = trouble
+    group: GroupCommit[int, int] = GroupCommit(commits)
+    with pytest.raises(told):
+        await group.submit(2)
+
+
+async def test_repeating_one_by_one_ends_at_the_first_lock() -> None:
+    commits: list[list[int]] = []
+
+    async def commit(asks: Sequence[int]) -> list[int | Exception]:
+        commits.append(list(asks))
+        if len(asks) > 1:
+            raise store.StatementFailed("poison")
+        if asks == [4]:
+            raise store.Busy("halt")
+        return [ask * 10 for ask in asks]
+
+    group: GroupCommit[int, int] = GroupCommit(commit)
+    answers = await asyncio.gather(*(group.submit(n) for n in (2, 4, 6)), return_exceptions=True)
+    assert answers[0] == 20
+    assert [type(answer) for answer in answers[1:]] == [errors.Unavailable] * 2
+    assert commits == [[2, 4, 6], [2], [4]]
