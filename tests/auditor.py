@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -25,6 +25,7 @@ from tests.workload import Attempt, Record
 Json = dict[str, Any]
 
 ASK_LIMIT_S = 20.0
+EXACT = Context(prec=96)
 POLL_S = 0.3
 PAGE = 200
 FINAL = frozenset({"filled", "canceled", "rejected", "lapsed", "denied", "not_placed"})
@@ -325,7 +326,8 @@ def _compare_balances(account: str, rows: list[Json], truly: dict[str, Json]) ->
     booked = {row["asset"]: row["balance"] for row in rows}
     for asset in sorted(booked.keys() | truly.keys()):
         at_venue = truly.get(asset, {"free": "0", "locked": "0"})
-        total = _amount(at_venue["free"]) + _amount(at_venue["locked"])
+        # Decimal's own context would round to 28 digits; 18 decimals and a fee need more.
+        total = EXACT.add(_amount(at_venue["free"]), _amount(at_venue["locked"]))
         if _amount(booked.get(asset, "0")) != total:
             yield Finding(
                 Kind.BALANCE, f"{account} {asset}", f"{booked.get(asset)}; at the venue {total}"

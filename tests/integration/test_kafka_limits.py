@@ -1,4 +1,4 @@
-"""A dead letter is larger than the record that it holds: its topic must take it, on a real Kafka."""
+"""A dead letter is larger than the record that it holds: its topic must take it."""
 
 from orderonce_shared.contracts.topics import COMMANDS, DLQ, prefixed
 from orderonce_shared.runtime.kafka import Outgoing, Publisher

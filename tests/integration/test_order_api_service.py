@@ -164,58 +164,6 @@ async def test_accept_publish_follow_and_stop(
         assert await asyncio.wait_for(api.process.wait(), 12) == 0
 
 
-async def test_F01_an_api_that_dies_after_its_commit(
-    database: Any, kafka_bootstrap: str, topic_prefix: str, free_port: Callable[[], int]
-) -> None:
-    """Guard: the sweeper of any process. The other one publishes within 5 s, and replays the
-    acceptance.
-    """
-    env = settings(database, kafka_bootstrap, topic_prefix)
-    key, idempotency_key = await prepare(database, env), fresh_key()
-    async with (
-        service(env, free_port, "accept_after_commit=exit") as doomed,
-        service(env, free_port) as other,
-        doomed.client(key) as lost,
-        other.client(key) as bot,
-        commands(kafka_bootstrap, topic_prefix) as consumer,
-    ):
-        try:
-            await place(lost, idempotency_key)
-            raise AssertionError("answered")
-        except httpx.TransportError:
-            assert await doomed.process.wait() == 137
-        command = await next_place(consumer, 5.0)
-        retry = await place(bot, idempotency_key)
-        assert retry.headers["idempotent-replayed"] == "true"
-        assert retry.json()["order_id"] == str(command.order_id)
-
-
-async def test_F02_an_api_that_dies_before_its_commit(
-    database: Any, kafka_bootstrap: str, topic_prefix: str, free_port: Callable[[], int]
-) -> None:
-    """Guard: key, order and outbox in one statement: nothing exists, and the retry is a first
-    request.
-    """
-    env = settings(database, kafka_bootstrap, topic_prefix)
-    key, idempotency_key = await prepare(database, env), fresh_key()
-    async with (
-        service(env, free_port, "accept_before_commit=exit") as doomed,
-        doomed.client(key) as lost,
-    ):
-        try:
-            await place(lost, idempotency_key)
-            raise AssertionError("answered")
-        except httpx.TransportError:
-            assert await doomed.process.wait() == 137
-    owner = await asyncpg.connect(database.owner_url)
-    assert await owner.fetchval("SELECT count(*) FROM api.idempotency_key") == 0
-    await owner.close()
-    async with service(env, free_port) as other, other.client(key) as bot:
-        first = await place(bot, idempotency_key)
-        assert first.status_code == 202
-        assert "idempotent-replayed" not in first.headers
-
-
 async def test_orders_are_accepted_while_kafka_is_away(
     database: Any, kafka_bootstrap: str, topic_prefix: str, free_port: Callable[[], int]
 ) -> None:

@@ -10,7 +10,7 @@ import signal
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -45,6 +45,7 @@ class Doors:
     ledger: str
     paper_control: str
     client: httpx.Client
+    heard: list[Json] = field(default_factory=list)  # every request that was answered
 
     @classmethod
     def of(cls, view: Json) -> "Doors":
@@ -65,6 +66,8 @@ class Doors:
                 reply = self.client.post(url, json=body, headers={"Idempotency-Key": key})
                 if reply.status_code >= 500 or reply.status_code in (409, 429):
                     reply.raise_for_status()
+                said = {"status": reply.status_code, "reply": reply.text}
+                self.heard.append({"key": key, "path": path, "body": body, **said})
                 return reply.status_code, reply.content
         raise AssertionError("the last attempt returns or raises")
 
@@ -241,6 +244,7 @@ class _Show:
             "reconciliation": run,
             "open_breaks": breaks,
             "findings": self.findings,
+            "requests": self.doors.heard,
         }
 
     def _creates(self) -> Counter[str]:
