@@ -34,9 +34,10 @@ lint: install ## style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --system-certs
 lock: install ## choose new versions: packages and Kafka's jars, both with hashes
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--system-certs --upgrade --group dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --upgrade --all-extras --group dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --extra plots pyproject.toml --output-file deploy/requirements.lock
 	$(BIN)/python -m orderonce_cli.stack.kafka lock
 
 docs: install ## write the generated documents again

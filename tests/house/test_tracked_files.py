@@ -15,6 +15,7 @@ import pytest
 from tests.house.tree import ROOT, project_files
 
 LOCK = ROOT / "requirements.lock"
+IMAGE_LOCK = ROOT / "deploy/requirements.lock"
 
 _DOT = r"\."
 REGISTRIES = re.compile(
@@ -123,15 +124,24 @@ def test_other_words_pass(text: str) -> None:
     assert not REGISTRIES.search(text)
 
 
-def requirements() -> list[str]:
+def requirements(lock: Path) -> list[str]:
     """One logical line per requirement, comments dropped."""
-    lines = [re.sub(r"(^|\s)#.*", "", line) for line in LOCK.read_text().splitlines()]
+    lines = [re.sub(r"(^|\s)#.*", "", line) for line in lock.read_text().splitlines()]
     joined = "\n".join(lines).replace("\\\n", " ")
     return [line.strip() for line in joined.splitlines() if line.strip()]
 
 
-def test_every_requirement_is_pinned_and_hashed() -> None:
-    locked = requirements()
+def test_the_images_install_what_was_tested() -> None:
+    """The images' lock is the part of the one lock that the services need, hash by hash."""
+    needed, tested = set(requirements(IMAGE_LOCK)), set(requirements(LOCK))
+
+    assert needed
+    assert not needed - tested, "run `make lock`"
+
+
+@pytest.mark.parametrize("lock", [LOCK, IMAGE_LOCK], ids=["all", "images"])
+def test_every_requirement_is_pinned_and_hashed(lock: Path) -> None:
+    locked = requirements(lock)
     assert len(locked) > 50
 
     pinned = re.compile(
@@ -156,7 +166,10 @@ def test_the_lock_is_of_what_pyproject_asks_for() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     asked = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
-    locked = {re.split(r"[=\[;\s]", line)[0] for line in requirements()}
+    asked += [
+        line for extra in project["project"]["optional-dependencies"].values() for line in extra
+    ]
+    locked = {re.split(r"[=\[;\s]", line)[0] for line in requirements(LOCK)}
 
     missing = {
         name
