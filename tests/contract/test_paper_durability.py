@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.unit.paper.process import Paper, command, running, until
+from tests.unit.paper.sockets import connected, sign
 
 VIEWS = ("orders", "trades", "balances", "accounts")
 
@@ -165,8 +166,15 @@ async def test_no_secret_in_journal_or_log(tmp_path: Path) -> None:
         await paper.order()
         answer = await paper.order(secret="wrong")
         assert answer.status_code == 200
+        async with connected(paper) as wire:
+            await wire.signed("session.logon", kind="ed25519")
+            await wire.ask("order.place", {"timestamp": 1, "symbol": "BTCUSDT"})
+            await wire.ask("no.method", sign(paper, {}))
         text = (tmp_path / "data" / "journal.log").read_bytes() + log
         for account in paper.keys["accounts"].values():
             for pair in (account["trade"], account["read"]):
                 assert pair["secret"].encode() not in text
+                assert pair["api_key"].encode() not in text
+            assert account["ed25519"]["private_key"].split("\n")[1].encode() not in text
+            assert account["ed25519"]["api_key"].encode() not in text
         assert b"signature" not in text

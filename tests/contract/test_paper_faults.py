@@ -65,10 +65,11 @@ async def test_a_timeout_holds_the_connection_as_long_as_it_was_told(paper: Pape
     [
         ("accept_then_5xx", {}, 503, "<html>"),
         ("accept_then_5xx", {"status": 502, "body": "empty"}, 502, ""),
-        ("accept_then_5xx", {"status": 504, "body": "json"}, 504, '{"code": -1007'),
+        ("accept_then_5xx", {"status": 504, "body": "json"}, 504, '{"code":-1007'),
         ("accept_then_5xx", {"status": 524}, 524, "<html>"),
         ("empty_body", {}, 200, ""),
         ("html_200", {}, 200, "<html>"),
+        ("foreign_body", {}, 200, '{"symbol":"BTCUSDT","orderId":4294967291,'),
     ],
 )
 async def test_executed_and_answered_with_nonsense(
@@ -200,7 +201,7 @@ async def test_faults_are_matched_listed_and_cleared(paper: Paper) -> None:
 
 async def test_an_unknown_fault_is_told_the_known_ones(paper: Paper) -> None:
     url = f"{paper.control_url}/control/faults"
-    answer = await paper.http.post(url, json={"name": "accept_late"})
+    answer = await paper.http.post(url, json={"name": "accept_early"})
     assert answer.status_code == 400
     assert "accept_then_timeout" in answer.json()["error"]
 

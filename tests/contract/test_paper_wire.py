@@ -37,6 +37,12 @@ async def test_post_and_delete_take_parameters_in_query_and_body(paper: Paper, w
     assert gone.json()["status"] == "CANCELED"
 
 
+async def test_a_get_may_name_a_body_type_without_a_body(paper: Paper) -> None:
+    headers = {"Content-Type": "application/json", "X-MBX-APIKEY": paper.pair()[0]}
+    answer = await paper.http.get(f"{paper.rest}/api/v3/time", headers=headers)
+    assert type(answer.json()["serverTime"]) is int
+
+
 NOW = "now"
 CODES: list[tuple[dict[str, Any], int, int]] = [
     ({"timeInForce": "GTC"}, 400, -1106),

@@ -129,6 +129,8 @@ async def health(control: Control, asked: Asked) -> Json:
         "wall_time": venue.clock.wall_ms(),
         "seed": venue.seed,
         "last_request": venue.journal.last_request,
+        "websockets": len(venue.feed.sockets),
+        "subscriptions": sum(len(found) for found in venue.feed.topics.values()),
         "faults": sum(1 for fault in venue.faults.armed if not fault.spent),
     }
 
@@ -231,8 +233,12 @@ async def market(control: Control, asked: Asked) -> Json:
 
 
 async def arm_fault(control: Control, asked: Asked) -> Json:
-    fault = control.venue.faults.arm(asked.body)
+    venue = control.venue
+    fault = venue.faults.arm(asked.body)
     _set_clock(control)
+    if fault.name == "ws_drop" and fault.own["when"] == "now":
+        fault.fired = fault.matched = fault.times = 1
+        venue.feed.cut(fault.match.get("account"), fault.own["seconds"])
     log.info("fault armed", extra={"fields": {"name": fault.name, "id": fault.id}})
     return {"fault": fault.shown()}
 
@@ -244,6 +250,7 @@ async def list_faults(control: Control, asked: Asked) -> Json:
 async def clear_faults(control: Control, asked: Asked) -> Json:
     fault_id = asked.number("id", 0, 2**62) if "id" in asked.params else None
     cleared = control.venue.faults.clear(asked.params.get("name"), fault_id)
+    control.venue.feed.release_cleared()
     _set_clock(control)
     return {"cleared": cleared}
 

@@ -16,6 +16,8 @@ def request_row(record: Json) -> Json:
         "received_at": record["received_at"],
         "method": record["method"],
         "path": record["path"],
+        "door": "ws" if "ws" in record else "rest",
+        "ws_method": record.get("ws"),
         "params": params,
         "account": record["account"],
         "status": record["status"],

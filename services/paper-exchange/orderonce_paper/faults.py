@@ -1,10 +1,12 @@
-"""Trouble on demand: which requests meet which fault. Decides; rest.py and server.py carry it out.
+"""Trouble on demand: who meets which fault. Decides; venue.py, feed.py and server.py carry it out.
 
-A fault is armed by name, waits for requests that match, and is spent after `times` of them. Faults
-live in memory: a restarted venue has none. What a fault let through to the book is in the journal.
+A fault is armed by name, waits for requests (or for fills, or for a stream's next event) that
+match, and is spent after `times` of them. Faults live in memory: a restarted venue has none. What a
+fault let through to the book is in the journal.
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,12 +20,20 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "half_body": {},
     "empty_body": {"status": 200},
     "html_200": {},
+    "foreign_body": {},
+    "accept_late": {"seconds": 2.0, "close_after": 0.0, "window": "kept"},
+    "fills_before_ack": {"ms": 500.0},
+    "fill_twice": {},
+    "fill_late": {"seconds": 2.0},
+    "fill_out_of_order": {"seconds": 0.2},
+    "ws_drop": {"when": "now", "seconds": 0.0},
     "refuse_5xx": {"status": 503, "body": "html", "code": -1001},
     "rate_limit": {"retry_after": 1},
     "busy": {"status": 503},
     "ban": {"retry_after": 120},
     "slow": {"ms": 1000.0, "where": "arrival"},
     "not_found_lag": {"seconds": 2.0},
+    "balance_lag": {"seconds": 2.0},
     "clock_skew": {"ms": 0.0, "drift_ppm": 0.0},
 }
 ACCEPTING = frozenset(
@@ -34,16 +44,27 @@ ACCEPTING = frozenset(
         "half_body",
         "empty_body",
         "html_200",
+        "foreign_body",
+        "accept_late",
     }
 )
 REFUSING = frozenset({"refuse_5xx", "rate_limit", "busy", "ban"})
 # These change how the venue is, not one request; they stay until cleared.
-STANDING = frozenset({"not_found_lag", "clock_skew"})
+STANDING = frozenset({"not_found_lag", "balance_lag", "clock_skew"})
+# These wait for the fills of an order, whoever caused them, and ws_drop for a stream's next event.
+FOR_FILLS = frozenset({"fill_twice", "fill_late", "fill_out_of_order"})
+NOT_REQUESTS = STANDING | FOR_FILLS | {"ws_drop"}
 # Without a method or path in `match` these wait for an order, not for the next ping.
-FOR_ORDERS = ACCEPTING | frozenset({"refuse_5xx", "rate_limit", "busy"})
-MATCH_FIELDS = ("method", "path", "account", "symbol", "client_order_id", "side")
+FOR_ORDERS = ACCEPTING | frozenset({"refuse_5xx", "rate_limit", "busy", "fills_before_ack"})
+MATCH_FIELDS = ("method", "path", "door", "account", "symbol", "client_order_id", "side")
+MATCH_OF_FILLS = ("account", "symbol", "client_order_id", "side")
 COMMON_FIELDS = frozenset({"name", "match", "times", "after", "seed", "probability"})
-CHOICES = {"where": ("arrival", "engine", "reply"), "body": ("html", "json", "empty")}
+CHOICES = {
+    "where": ("arrival", "engine", "reply"),
+    "body": ("html", "json", "empty"),
+    "window": ("kept", "ignored"),
+    "when": ("now", "event"),
+}
 ARMED_LIMIT = 1000
 NUMBER_LIMIT = 1_000_000_000_000  # any own field; as milliseconds some 30 years
 
@@ -52,7 +73,7 @@ class BadFault(Exception):
     """What the control door was asked to arm makes no sense; the text says why."""
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Fault:
     id: int
     name: str
@@ -68,6 +89,18 @@ class Fault:
     @property
     def spent(self) -> bool:
         return self.times is not None and self.fired >= self.times
+
+    def meets(self, fits: Callable[[dict[str, str]], bool]) -> bool:
+        """Whether it fires here; counted."""
+        if self.spent or not fits(self.match):
+            return False
+        self.matched += 1
+        if self.matched <= self.after:
+            return False
+        if self.probability < 1 and self.source.random() >= self.probability:
+            return False
+        self.fired += 1
+        return True
 
     def shown(self) -> dict[str, Any]:
         return {
@@ -92,6 +125,7 @@ class Seen:
     path: str
     account: str | None
     params: dict[str, str]
+    door: str = "rest"
 
     def fits(self, match: dict[str, str]) -> bool:
         for name, wanted in match.items():
@@ -100,6 +134,8 @@ class Seen:
                     given = [self.method]
                 case "path":
                     given = [self.path]
+                case "door":
+                    given = [self.door]
                 case "account":
                     given = [self.account or ""]
                 case "client_order_id":
@@ -110,6 +146,19 @@ class Seen:
             if not any(_same(value, wanted) for value in given):
                 return False
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What a fault may look at in an order that has just been filled, wholly or in part."""
+
+    account: str
+    symbol: str
+    client_order_id: str
+    side: str
+
+    def fits(self, match: dict[str, str]) -> bool:
+        return all(_same(getattr(self, name), wanted) for name, wanted in match.items())
 
 
 def _same(value: str, wanted: str) -> bool:
@@ -142,24 +191,35 @@ class Faults:
 
     def take(self, seen: Seen) -> list[Fault]:
         """The faults that this request meets, counted as fired."""
-        met = []
-        for fault in self.armed:
-            if fault.spent or fault.name in STANDING or not seen.fits(fault.match):
-                continue
-            fault.matched += 1
-            if fault.matched <= fault.after:
-                continue
-            if fault.probability < 1 and fault.source.random() >= fault.probability:
-                continue
-            fault.fired += 1
-            met.append(fault)
-        return met
+        return [
+            fault
+            for fault in self.armed
+            if fault.name not in NOT_REQUESTS and fault.meets(seen.fits)
+        ]
 
-    def blind_ms(self, seen: Seen) -> float:
-        """How young an order must be not to be seen by this look-up."""
+    def take_fill(self, filled: Filled) -> list[Fault]:
+        """The faults that the fills of this order meet, counted as fired."""
+        return [
+            fault for fault in self.armed if fault.name in FOR_FILLS and fault.meets(filled.fits)
+        ]
+
+    def take_drop(self, account: str) -> Fault | None:
+        """The ws_drop that waits for this account's next event, counted as fired."""
+        for fault in self.armed:
+            waits = fault.name == "ws_drop" and fault.own["when"] == "event"
+            if waits and fault.meets(lambda match: _same(account, match.get("account", "*"))):
+                return fault
+        return None
+
+    @property
+    def delays_balances(self) -> bool:
+        return any(fault.name == "balance_lag" and not fault.spent for fault in self.armed)
+
+    def lag_ms(self, name: str, seen: Seen) -> float:
+        """How young a thing must be not to be seen by this look-up: orders, or balances."""
         longest = 0.0
         for fault in self.armed:
-            if fault.name == "not_found_lag" and not fault.spent and seen.fits(fault.match):
+            if fault.name == name and not fault.spent and seen.fits(fault.match):
                 fault.matched += 1
                 if fault.matched > fault.after:
                     fault.fired += 1
@@ -204,10 +264,13 @@ def _parse(asked: dict[str, Any], fault_id: int) -> Fault:
 def _parse_match(name: str, asked: Any) -> dict[str, str]:
     if not isinstance(asked, dict) or not all(isinstance(v, str) for v in asked.values()):
         raise BadFault("match is an object of strings")
-    unknown = set(asked) - set(MATCH_FIELDS)
+    fields: tuple[str, ...] = MATCH_OF_FILLS if name in FOR_FILLS else MATCH_FIELDS
+    if name == "ws_drop":
+        fields = ("account",)
+    unknown = set(asked) - set(fields)
     if unknown:
         raise BadFault(
-            f"match has no field {', '.join(sorted(unknown))}; it has {', '.join(MATCH_FIELDS)}"
+            f"match of {name} has no field {', '.join(sorted(unknown))}; it has {', '.join(fields)}"
         )
     match = dict(asked)
     if name in FOR_ORDERS and "method" not in match and "path" not in match:
@@ -225,7 +288,7 @@ def _own_field(key: str, given: Any, default: Any) -> Any:
     if isinstance(default, float):
         if isinstance(given, bool) or not isinstance(given, int | float):
             raise BadFault(f"{key} is a number")
-        if key == "seconds" and given < 0:
+        if key in ("seconds", "close_after") and given < 0:
             raise BadFault(f"{key} is not negative")
         if abs(given) > NUMBER_LIMIT:
             raise BadFault(f"{key} is too large")

@@ -73,6 +73,16 @@ class Limits:
         self.orders_10s.add(account, 1, now_ms)
         self.orders_day.add(account, 1, now_ms)
 
+    def used(self, weight: int, account: str | None, now_ms: int) -> list[dict[str, object]]:
+        """rateLimits of one answer: the weight used, and the orders of an account that trades."""
+        rows = []
+        if account is not None:
+            tens, day = self.orders_10s.read(account, now_ms), self.orders_day.read(account, now_ms)
+            rows.append(_row("ORDERS", "SECOND", 10, self.orders_per_10s) | {"count": tens})
+            rows.append(_row("ORDERS", "DAY", 1, DAY_ORDERS) | {"count": day})
+        rows.append(_row("REQUEST_WEIGHT", "MINUTE", 1, self.weight_per_minute) | {"count": weight})
+        return rows
+
     def shown(self) -> list[dict[str, object]]:
         """The rateLimits of exchangeInfo."""
         return [

@@ -1,6 +1,7 @@
 """Signed routes that read: account, orders, trades, commission, counts, and the sapi stubs.
 
-While `not_found_lag` is armed these do not see orders younger than its seconds.
+While `not_found_lag` is armed these do not see orders younger than its seconds; `balance_lag` shows
+balances of that long ago, `fill_late` hides single trades.
 """
 
 from bisect import bisect_left
@@ -129,13 +130,15 @@ def my_trades(venue: Venue, call: Call) -> list[Json]:
     if order_id is None and end is None:
         oldest_first = from_id is not None or start is not None
         trades = trades[:limit] if oldest_first else trades[-limit:]
-    seen_before = _seen_before_ms(venue, call)
+    seen_before, unseen = _seen_before_ms(venue, call), venue.feed.unseen  # fill_late
     rows = []
     for trade in trades:
         if end is not None and trade.time > end:
             continue
         for leg, side, is_maker in trade.legs():
             if leg.account != call.signer.account or order_id not in (None, leg.order_id):
+                continue
+            if unseen and (leg.account, name, trade.trade_id) in unseen:
                 continue
             if seen_before and market.orders[leg.order_id - 1].made.time > seen_before:
                 continue
@@ -144,9 +147,12 @@ def my_trades(venue: Venue, call: Call) -> list[Json]:
 
 
 def account(venue: Venue, call: Call) -> Json:
-    row = shapes.account(
-        _account(venue, call), call.signer.uid, call.signer.may_trade, (MAKER_FEE, TAKER_FEE)
-    )
+    found, signer = _account(venue, call), call.signer
+    balances = found.balances
+    if venue.faults.armed and (lag_ms := venue.faults.lag_ms("balance_lag", call.seen())):
+        balances = venue.lag.seen(signer.account, found, call.now_ms - lag_ms)
+    fees = (MAKER_FEE, TAKER_FEE)
+    row = shapes.account(balances, found.update_time, (signer.uid, signer.may_trade), fees)
     if call.params.get("omitZeroBalances", "").lower() == "true":
         zero = shapes.money(ZERO)
         row["balances"] = [b for b in row["balances"] if b["free"] != zero or b["locked"] != zero]
@@ -244,8 +250,8 @@ def _seen_before_ms(venue: Venue, call: Call) -> float:
     """Orders made after this are not seen; 0 where nothing is hidden."""
     if not venue.faults.armed:
         return 0
-    blind_ms = venue.faults.blind_ms(call.seen())
-    return call.now_ms - blind_ms if blind_ms else 0
+    lag_ms = venue.faults.lag_ms("not_found_lag", call.seen())
+    return call.now_ms - lag_ms if lag_ms else 0
 
 
 def _archived(order: Order, now_ms: int) -> bool:

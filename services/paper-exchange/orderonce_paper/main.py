@@ -20,17 +20,25 @@ from orderonce_paper import matching
 from orderonce_paper.clock import Clock
 from orderonce_paper.control import Control
 from orderonce_paper.faults import Faults
+from orderonce_paper.feed import Feed
 from orderonce_paper.keys import Key, load_keys, make_keys_file
+from orderonce_paper.lag import BalanceLag
 from orderonce_paper.limits import Limits
+from orderonce_paper.listen_keys import listen_keys
 from orderonce_paper.logs import start_logging
 from orderonce_paper.model import Book
 from orderonce_paper.recovery import book_of, genesis, replay_into
 from orderonce_paper.rest import ROUTES
-from orderonce_paper.server import Connection, Serve
+from orderonce_paper.server import Closable, Connection, Request, Serve, Upgrade
 from orderonce_paper.settings import Settings, read_settings
+from orderonce_paper.sockets import NotWebSocket, Socket
 from orderonce_paper.store import Journal, JournalDamaged
+from orderonce_paper.streams import open_listener, repeat_states
 from orderonce_paper.symbols import ACCOUNTS
 from orderonce_paper.venue import Venue
+from orderonce_paper.wire import VenueError, parse_params
+from orderonce_paper.ws_api import PATH, open_session
+from orderonce_paper.ws_session import WS_ROUTES
 
 log = logging.getLogger("orderonce_paper")
 
@@ -83,18 +91,21 @@ async def _run(settings: Settings) -> int:
     gc.enable()
     venue = _venue(settings, journal, book, seed)
     control = Control(venue)
-    connections: set[Connection] = set()
+    connections: set[Closable] = set()
+    upgrade = _websockets(venue, settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, 0)
     doors = [
-        await _listen(settings.host, settings.port, venue.serve, connections),
+        await _listen(settings.host, settings.port, venue.serve, connections, upgrade),
         await _listen(settings.host, settings.control_port, control.serve, connections),
     ]
     walk = loop.create_task(_walk(venue, settings.random_walk_ms))
+    repeating = loop.create_task(repeat_states(venue))
     ports = [door.sockets[0].getsockname()[1] for door in doors]
     _say_ready(settings, ports)
     code = await stopped
     walk.cancel()
+    repeating.cancel()
     for door in doors:
         door.close()
     if code == 0:
@@ -109,12 +120,15 @@ async def _run(settings: Settings) -> int:
 
 
 def _venue(settings: Settings, journal: Journal, book: Book, seed: int) -> Venue:
+    faults = Faults()
     return Venue(
         book=book,
         journal=journal,
         clock=Clock(),
         limits=Limits(settings.rate_limits, settings.weight_per_minute, settings.orders_per_10s),
-        faults=Faults(),
+        faults=faults,
+        feed=Feed(faults),
+        lag=BalanceLag(),
         keys=_keys(settings.data),
         routes=ROUTES,
         engine_delay_ms=settings.engine_delay_ms,
@@ -122,6 +136,39 @@ def _venue(settings: Settings, journal: Journal, book: Book, seed: int) -> Venue
         seed=seed,
         ids=random.SystemRandom(),
     )
+
+
+def _websockets(venue: Venue, settings: Settings) -> Upgrade:
+    """The WebSocket doors, on the port of REST: what a connection is, its path says."""
+    old_keys = listen_keys(venue.keys)
+    if settings.listen_keys:
+        venue.routes = venue.routes | old_keys.routes()
+
+    def account_of(name: str) -> str | None:
+        if not settings.listen_keys:
+            return None
+        return old_keys.account_of(name, venue.clock.now_ms())
+
+    def upgrade(
+        request: Request, transport: asyncio.Transport, connections: set[Closable]
+    ) -> asyncio.Protocol | int:
+        path = request.path.rstrip("/")
+        if path not in (PATH, "/ws", "/stream") and not path.startswith("/ws/"):
+            return 404
+        if asyncio.get_running_loop().time() < venue.feed.closed_until:
+            return 503  # ws_drop
+        try:
+            params = parse_params(request.query, b"")
+            socket = Socket(request, transport, connections, settings.ping_seconds)
+        except (NotWebSocket, VenueError):
+            return 400
+        if path == PATH:
+            open_session(venue, socket, params, WS_ROUTES)
+        else:
+            open_listener(venue, socket, (path, params.get("streams", "")), account_of)
+        return socket
+
+    return upgrade
 
 
 async def _recover(journal: Journal, seed: int) -> tuple[Book, int]:
@@ -166,12 +213,16 @@ def _lock_folder(data: Path) -> None:
 
 
 async def _listen(
-    host: str, port: int, serve: Serve, connections: set[Connection]
+    host: str,
+    port: int,
+    serve: Serve,
+    connections: set[Closable],
+    upgrade: Upgrade | None = None,
 ) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     try:
         return await loop.create_server(
-            lambda: Connection(serve, connections), host, port, backlog=BACKLOG
+            lambda: Connection(serve, connections, upgrade), host, port, backlog=BACKLOG
         )
     except OSError as error:
         raise CannotStart(f"cannot listen on {host} port {port}: {_reason(error)}") from error
@@ -202,6 +253,8 @@ def _say_ready(settings: Settings, ports: list[int]) -> None:
         "event": "ready",
         "rest": f"http://{settings.host}:{ports[0]}",
         "control": f"http://{settings.host}:{ports[1]}",
+        "ws_api": f"ws://{settings.host}:{ports[0]}{PATH}",
+        "streams": f"ws://{settings.host}:{ports[0]}",
         "data": str(settings.data),
         "pid": os.getpid(),
     }

@@ -57,7 +57,7 @@ def place(book: Book, new: NewOrder, time: int) -> list[Event]:
         if new.kind == "LIMIT_MAKER" and fills:
             raise Refused("Order would immediately match and take.")
         filled = sum((quantity for _, quantity, _ in fills), ZERO)
-        quantity = filled if new.quote_quantity else new.quantity
+        quantity = _bought_for(market, new, fills) if new.quote_quantity else new.quantity
         if new.time_in_force == "FOK" and filled < quantity:
             fills, filled = [], ZERO
         _require_funds(market, account, new, fills)
@@ -86,10 +86,11 @@ def place(book: Book, new: NewOrder, time: int) -> list[Event]:
         return events
 
 
-def cancel(order: Order, time: int) -> list[Event]:
+def cancel(order: Order, time: int, cancel_id: str = "") -> list[Event]:
     if not order.is_open:
         raise Refused("Unknown order sent.")
-    return [Closed(order.made.symbol, order.made.order_id, "CANCELED", time)]
+    made = order.made
+    return [Closed(made.symbol, made.order_id, "CANCELED", time, cancel_id=cancel_id)]
 
 
 def quote(book: Book, symbol: str, bid: Decimal, ask: Decimal, time: int) -> list[Event]:
@@ -193,6 +194,18 @@ def _walk(market: Market, new: NewOrder) -> list[Fill]:
             break
         fills.append((price, quantity, maker))
     return fills
+
+
+def _bought_for(market: Market, new: NewOrder, fills: list[Fill]) -> Decimal:
+    """The quantity of an order by quote amount: what it got, and one step more if levels ran out.
+
+    The step is not there to be had, so the order ends EXPIRED with part of its amount unspent.
+    """
+    filled = sum((quantity for _, quantity, _ in fills), ZERO)
+    spent = sum((price * quantity for price, quantity, _ in fills), ZERO)
+    step, offered = market.symbol.step, sum(1 for _ in liquidity(market, new.side))
+    dry = bool(fills) and len(fills) == offered
+    return filled + step if dry and new.quote_quantity - spent >= fills[-1][0] * step else filled
 
 
 def _require_funds(market: Market, account: Account, new: NewOrder, fills: list[Fill]) -> None:

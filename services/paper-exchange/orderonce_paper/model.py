@@ -90,6 +90,7 @@ class Closed:
     status: str
     time: int
     event: str = "closed"
+    cancel_id: str = ""  # the cancel's own client id; journals before the streams have none
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,7 @@ class Book:
     outside: dict[str, Decimal]
     fees: dict[str, Decimal]
     accepted: int = 0
+    changes: int = 0  # events applied; names each execution in the streams, after a restart too
 
 
 def sizes_from_seed(seed: int, symbol: Symbol, side: str) -> tuple[Decimal, ...]:

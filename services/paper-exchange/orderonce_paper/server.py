@@ -2,6 +2,7 @@
 
 A framework would hide the transport, and half of the venue's faults are made of it: reset, hang,
 half a body. httptools parses; this file decides the limits and the ways in which a reply may fail.
+A request to upgrade hands the transport over to sockets.py.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 
@@ -54,14 +55,36 @@ class Reply:
         return head.encode("latin-1") + self.body
 
 
+class Door(Protocol):
+    """Where the answer to one request goes; exactly one of these is called per request."""
+
+    speaks_http: bool
+
+    def reply(self, reply: Reply) -> None: ...
+    def half(self, reply: Reply) -> None: ...
+    def hang(self, seconds: float) -> None: ...
+    def reset(self) -> None: ...
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
 Serve = Callable[[Request, "Connection"], None]
+# Takes the transport over and is its protocol from then on, or says no with an HTTP status.
+Upgrade = Callable[[Request, asyncio.Transport, set[Closable]], asyncio.Protocol | int]
 
 
 class Connection(asyncio.Protocol):
     """One client. The application calls exactly one of reply, reset, hang, half per request."""
 
-    def __init__(self, serve: Serve, open_connections: set["Connection"]) -> None:
+    speaks_http = True
+
+    def __init__(
+        self, serve: Serve, open_connections: set[Closable], upgrade: Upgrade | None = None
+    ) -> None:
         self._serve = serve
+        self._upgrade = upgrade
         self._open = open_connections
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
@@ -90,8 +113,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._hand_over(data[upgrade.args[0] :])
+            return
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(cause.status if isinstance(cause, _TooLarge) else 400)
@@ -138,12 +162,8 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def reset(self) -> None:
-        """RST instead of FIN: the client sees its connection torn down."""
-        if self._transport is None:
-            return
-        sock = self._transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
+        if self._transport is not None:
+            reset(self._transport)
 
     def hang(self, seconds: float) -> None:
         """Say nothing for a while, then close."""
@@ -167,6 +187,23 @@ class Connection(asyncio.Protocol):
         if self._current is not None:
             self._serve(self._current, self)
 
+    def _hand_over(self, more: bytes) -> None:
+        """The connection speaks another protocol from here; `more` is what came behind the head."""
+        transport, asked = self._transport, self._queue.pop() if self._queue else None
+        if transport is None:
+            return
+        taken: asyncio.Protocol | int = 400
+        if self._upgrade is not None and asked is not None and self._current is None:
+            taken = self._upgrade(asked, transport, self._open)
+        if isinstance(taken, int):
+            self._refuse(taken)
+            return
+        self._transport = None
+        self._open.discard(self)
+        transport.set_protocol(taken)
+        if more:
+            taken.data_received(more)
+
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > HEAD_LIMIT_BYTES:
@@ -178,6 +215,13 @@ class Connection(asyncio.Protocol):
             self._transport.write(Reply(status, body).encode(keep_alive=False))
             self._transport.close()
             self._transport = None
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """RST instead of FIN: the client sees its connection torn down."""
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class _TooLarge(Exception):

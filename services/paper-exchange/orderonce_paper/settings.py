@@ -25,6 +25,8 @@ class Settings:
     orders_per_10s: int
     max_open_orders: int
     random_walk_ms: int
+    ping_seconds: float
+    listen_keys: bool
     fsync: bool
     log_level: str
 
@@ -43,6 +45,8 @@ def read_settings(argv: list[str] | None, env: Mapping[str, str] = os.environ) -
         orders_per_10s=args.orders_per_10s,
         max_open_orders=args.max_open_orders,
         random_walk_ms=args.random_walk_ms,
+        ping_seconds=args.ping_seconds,
+        listen_keys=args.listen_keys,
         fsync=not args.no_fsync,
         log_level=args.log_level,
     )
@@ -79,6 +83,8 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--orders-per-10s", ORDERS_PER_10S, "orders per 10 seconds and account")
     option("--max-open-orders", MAX_OPEN_ORDERS, "open orders per account and symbol")
     option("--random-walk-ms", 0, "move every price by a seeded step this often; 0: never")
+    option("--ping-seconds", 20.0, "a WebSocket is pinged this often, and cut after three silences")
+    switch("--listen-keys", "user-data streams by listen key, which the venue removed in 2026")
     switch("--no-fsync", "survive kill -9 but not a power cut; faster on slow disks")
     option("--log-level", "info", "debug, info, warning or error")
     return parser

@@ -41,6 +41,7 @@ EXACT = Context(prec=80, traps=[Inexact, InvalidOperation, DivisionByZero, Overf
 
 def apply(book: Book, event: Event) -> None:
     """The book after the event."""
+    book.changes += 1
     with localcontext(EXACT):
         match event:
             case Accepted():

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from orderonce_paper.filters import PERCENT_DOWN, PERCENT_UP
-from orderonce_paper.model import ZERO, Account, Leg, Level, Market, Order, Traded
+from orderonce_paper.model import ZERO, Balance, Leg, Level, Market, Order, Traded
 from orderonce_paper.symbols import Symbol
 
 Json = dict[str, Any]
@@ -148,8 +148,14 @@ def public_trade(trade: Traded) -> Json:
     }
 
 
-def account(found: Account, uid: int, can_trade: bool, fees: tuple[Decimal, Decimal]) -> Json:
-    maker, taker = fees
+def account(
+    balances: dict[str, Balance],
+    update_time: int,
+    owner: tuple[int, bool],
+    fees: tuple[Decimal, Decimal],
+) -> Json:
+    """`owner` is the uid and whether the key may trade, `fees` the maker's and the taker's."""
+    (uid, can_trade), (maker, taker) = owner, fees
     return {
         "makerCommission": int(maker * 10000),
         "takerCommission": int(taker * 10000),
@@ -167,11 +173,11 @@ def account(found: Account, uid: int, can_trade: bool, fees: tuple[Decimal, Deci
         "brokered": False,
         "requireSelfTradePrevention": False,
         "preventSor": False,
-        "updateTime": found.update_time,
+        "updateTime": update_time,
         "accountType": "SPOT",
         "balances": [
             {"asset": asset, "free": money(balance.free), "locked": money(balance.locked)}
-            for asset, balance in found.balances.items()
+            for asset, balance in balances.items()
         ],
         "permissions": ["SPOT"],
         "uid": uid,

@@ -88,6 +88,8 @@ def cancel_replace(venue: Venue, call: Call) -> Json:
             new_result = "SUCCESS"
         except VenueError as error:
             placed, new_result = {"code": error.code, "msg": error.msg}, "FAILURE"
+            if cancel_result == "SUCCESS":
+                venue.tell_rejected(call, new, error.msg)
     data = {
         "cancelResult": cancel_result,
         "newOrderResult": new_result,
@@ -113,7 +115,7 @@ def _place(venue: Venue, call: Call, new: NewOrder) -> Order:
 
 def _cancel(venue: Venue, call: Call, order: Order, cancel_id: str) -> Json:
     try:
-        events = matching.cancel(order, call.now_ms)
+        events = matching.cancel(order, call.now_ms, cancel_id)
     except Refused as refused:
         raise VenueError(CANCEL_REJECTED, str(refused)) from None
     venue.commit(call, events)

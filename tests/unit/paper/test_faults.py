@@ -65,7 +65,7 @@ def test_chance_comes_from_the_seed() -> None:
 
 def test_standing_faults_stay_until_cleared() -> None:
     faults = armed(name="not_found_lag", seconds=3)
-    assert [faults.blind_ms(PING) for _ in range(3)] == [3000] * 3
+    assert [faults.lag_ms("not_found_lag", PING) for _ in range(3)] == [3000] * 3
     assert faults.take(ORDER) == []
     faults.arm({"name": "clock_skew", "ms": -250, "drift_ppm": 40})
     assert faults.skew() == (-250.0, 40.0)
@@ -78,7 +78,10 @@ def test_standing_faults_stay_until_cleared() -> None:
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        ({"name": "accept_late"}, "known: accept_then_5xx, accept_then_reset"),
+        ({"name": "accept_early"}, "known: accept_late, accept_then_5xx"),
+        ({"name": "accept_late", "window": "open"}, "kept, ignored"),
+        ({"name": "fill_late", "match": {"path": "/x"}}, "fill_late has no field path"),
+        ({"name": "ws_drop", "match": {"symbol": "X"}}, "it has account"),
         ({}, "unknown fault None"),
         ({"name": ["slow"]}, "unknown fault"),
         ({"name": "slow", "seconds": 3}, "no field seconds"),

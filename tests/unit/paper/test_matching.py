@@ -182,6 +182,17 @@ def test_a_quote_amount_is_spent_down_to_the_step() -> None:
     check_book(book)
 
 
+def test_a_quote_amount_beyond_all_levels_ends_expired() -> None:
+    for wanted, status in (("4000000", "FILLED"), ("4999999", "EXPIRED")):
+        book = fresh_book()
+        offered = sum(price * size for price, size in book.markets["SOLUSDT"].asks)
+        assert (D(wanted) > offered) == (status == "EXPIRED")
+        made = place(book, order("BUY", "0", quote=wanted, symbol="SOLUSDT"))
+        assert made.status == status
+        assert made.quote_executed <= min(D(wanted), offered)
+        check_book(book)
+
+
 def test_what_is_not_there_cannot_be_spent_or_locked() -> None:
     book = fresh_book()
     insufficient = "insufficient balance"
