@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("shared", "services", "cli", "tests", "pyproject.toml")
+COPIED = ("shared", "services", "client", "cli", "tests", "examples", "pyproject.toml")
 PACKAGES = (
     "shared", "services/order-api", "services/executor", "services/ledger",
-    "services/paper-exchange", "cli",
+    "services/paper-exchange", "client", "cli",
 )  # fmt: skip
 LIMIT_S = 400.0
 API = "services/order-api/orderonce_api"
 EXECUTOR = "services/executor/orderonce_executor"
+RUNTIME = "shared/orderonce_shared/runtime"
 VENUES = "shared/orderonce_shared/venues"
 
 
@@ -51,6 +52,41 @@ MUTANTS: tuple[Mutant, ...] = (
         "rows = await self._store.take_due(BATCH, LONGEST_PAUSE_S)",
         "rows = (await self._store.take_due(BATCH, LONGEST_PAUSE_S))[:0]",
         ("tests/e2e/test_api_dies.py::test_F01_accepting_api_killed_after_its_commit",),
+    ),
+    Mutant(
+        "publish: a quiet order is asked about again",
+        f"{API}/relay.py",
+        "await self._store.ask_again(QUIET_S, LONGEST_ASK_PAUSE_S, BATCH)",
+        "pass",
+        ("tests/e2e/test_kafka_loses.py::test_F21_events_are_lost_before_an_api_read_them",),
+    ),
+    Mutant(
+        "publish: an outbox row is open until the claim",
+        f"{API}/queries.sql",
+        "FROM api.outbox WHERE next_at <= clock_timestamp()",
+        "FROM api.outbox WHERE next_at <= clock_timestamp() AND attempts < 1",
+        ("tests/e2e/test_kafka_loses.py::test_F21_commands_are_lost_before_anyone_read_them",),
+    ),
+    Mutant(
+        "key: one that is past its life never executes again",
+        f"{API}/core.py",
+        "        return Expired()\n",
+        "        pass\n",
+        ("tests/e2e/test_same_key.py::test_F10_a_key_used_after_its_life_never_executes_again",),
+    ),
+    Mutant(
+        "send: not begun after half of the window",
+        f"{EXECUTOR}/place.py",
+        "if late > HALF_WINDOW * placement.window_ms / 1000:",
+        "if False:",
+        ("tests/e2e/test_zombie.py::test_F05_a_zombie_that_wakes_up_sends_nothing_late",),
+    ),
+    Mutant(
+        "stop: calls in flight are heard to their end",
+        f"{EXECUTOR}/place.py",
+        "while left := [*self.in_flight.values(), *self.endings]:",
+        "while left := list[asyncio.Task[None]]():",
+        ("tests/e2e/test_sigterm.py",),
     ),
     Mutant(
         "claim: a repeated payload must be the same",
@@ -136,6 +172,41 @@ MUTANTS: tuple[Mutant, ...] = (
         "    return ()\n",
         ("tests/e2e/test_cancel.py", "tests/unit/executor"),
     ),
+    Mutant(
+        "dead letters: the original headers go back",
+        f"{API}/letters.py",
+        'taken["topic"], taken["record_key"], taken["value"], headers_of(taken["headers"])',
+        'taken["topic"], taken["record_key"], taken["value"], []',
+        ("tests/integration/test_order_api_letters.py",),
+    ),
+    Mutant(
+        "dead letters: ours are the last six headers, whatever a stranger called his",
+        "shared/orderonce_shared/contracts/letters.py",
+        "    return [*origin.headers, *zip(DLQ_HEADERS, ours, strict=True)]",
+        "    return [*zip(DLQ_HEADERS, ours, strict=True), *origin.headers]",
+        ("tests/property/test_shared_letters.py",),
+    ),
+    Mutant(
+        "dead letters: a replay is won by one call",
+        f"{API}/queries.sql",
+        "   AND (state IN ('waiting', 'discarded')\n",
+        "   AND (state IN ('waiting', 'discarded', 'replaying', 'replayed')\n",
+        ("tests/integration/test_order_api_letters.py",),
+    ),
+    Mutant(
+        "wait: what another process applied is seen too",
+        f"{API}/waiting.py",
+        "            pause_s = LOOK_EVERY_S if self._by_id else LOOK_AGAIN_S\n",
+        "            pause_s = 60.0\n",
+        ("tests/integration/test_order_api_wait.py",),
+    ),
+    Mutant(
+        "wait: a retry is answered with the acceptance",
+        f"{API}/bots.py",
+        "    if not seconds or reply.replayed or reply.status != 202:\n",
+        "    if not seconds or reply.status != 202:\n",
+        ("tests/integration/test_order_api_wait.py",),
+    ),
 )
 
 
@@ -163,7 +234,7 @@ def is_seen(mutant: Mutant) -> tuple[bool, str]:
         mutate(mutant, folder)
         env = os.environ | {"PYTHONPATH": ":".join(str(folder / path) for path in PACKAGES)}
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", *mutant.tests],
+            [sys.executable, "-m", "pytest", "-x", "-q", "--stack=embedded", *mutant.tests],
             cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT_S,
         )  # fmt: skip
         # 1 is "tests failed"; 2 to 5 mean that nothing was tried

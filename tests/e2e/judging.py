@@ -13,7 +13,7 @@ from orderonce_shared.contracts.commands import (
     command_headers,
 )
 from orderonce_shared.contracts.events import OrderEvent
-from orderonce_shared.contracts.topics import COMMANDS, EVENTS, PARTITIONS, prefixed
+from orderonce_shared.contracts.topics import COMMANDS, EVENTS, PARTITIONS, Headers, prefixed
 from orderonce_shared.runtime.ids import new_order_id
 from orderonce_shared.runtime.tracing import new_traceparent
 
@@ -77,6 +77,11 @@ class Records:
         self._bootstrap = line.common["KAFKA_BOOTSTRAP"]
         self._prefix = line.common["TOPIC_PREFIX"]
 
+    @property
+    def prefix(self) -> str:
+        """Of the line's topics."""
+        return self._prefix
+
     async def write(self, *commands: Command) -> None:
         """Commands in this order, acknowledged by the broker."""
         producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all")
@@ -98,6 +103,19 @@ class Records:
         await producer.start()
         try:
             await producer.send_and_wait(prefixed(self._prefix, COMMANDS), value, key=key.encode())
+        finally:
+            await producer.stop()
+
+    async def write_raw(
+        self, key: bytes | None, value: bytes, headers: Headers, topic: str = COMMANDS
+    ) -> None:
+        """One record of any key, bytes and headers."""
+        producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all")
+        await producer.start()
+        try:
+            await producer.send_and_wait(
+                prefixed(self._prefix, topic), value, key=key, headers=headers
+            )
         finally:
             await producer.stop()
 

@@ -74,8 +74,8 @@ async def test_F20_cancel_of_an_unknown_order(line: Line, bot: Bot) -> None:
     key = new_key()
     one = await _own_id(bot, key)
     await line.arm("accept_then_reset", match={"client_order_id": one, "method": "POST"})
-    await line.arm("not_found_lag", seconds=3.0, match={"account": "paper-4"})
-    placed = await bot.place(limit_order("paper-4"), key)
+    await line.arm("not_found_lag", seconds=3.0, match={"account": "paper-7"})
+    placed = await bot.place(limit_order("paper-7"), key)
     order_id = placed.told()["order_id"]
     await bot.wait_for(order_id, "unknown")
     await bot.cancel(order_id)
@@ -83,7 +83,7 @@ async def test_F20_cancel_of_an_unknown_order(line: Line, bot: Bot) -> None:
     await _assert_not_live(line, one)
     assert "unknown" in await history(bot, order_id)
     assert len(await line.creates(one)) == 1
-    await assert_clean(line, bot, "paper-4")
+    await assert_clean(line, bot, "paper-7")
 
 
 async def test_F20_cancel_of_a_partly_filled_order(line: Line, bot: Bot) -> None:

@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 from orderonce import AsyncClient, Client, KeyReused, NewOrder, OrderDenied, new_key
 
-from tests.line import INHERITED, Line, until
+from tests.line import Line, until
+from tests.stacks.processes import INHERITED
 
 ROOT = Path(__file__).parents[2]
 KILLS = 10  # runs that are killed, spread over all lines that the bot runs through

@@ -105,8 +105,8 @@ async def test_F07_kill_on_the_wire_with_a_lost_reply(line: Line, bot: Bot) -> N
     client = (await bot.get("/v1/whoami"))["client"]
     one = client_order_id(client, key)
     await line.arm("accept_then_timeout", match={"client_order_id": one, "method": "POST"})
-    await line.arm("not_found_lag", seconds=4.0, match={"account": "paper-4"})
-    placed = await bot.place(market_order("paper-4"), key)
+    await line.arm("not_found_lag", seconds=4.0, match={"account": "paper-5"})
+    placed = await bot.place(market_order("paper-5"), key)
 
     async def at_venue() -> bool:
         return len(await line.executed_creates(one)) == 1
@@ -119,7 +119,7 @@ async def test_F07_kill_on_the_wire_with_a_lost_reply(line: Line, bot: Bot) -> N
     await line.control("DELETE", "/control/faults?name=not_found_lag")
     await bot.wait_for(order_id, "filled")
     assert len(await line.creates(one)) == 1
-    await assert_clean(line, bot, "paper-4")
+    await assert_clean(line, bot, "paper-5")
 
 
 async def test_F12_executor_down_past_the_deadline(line: Line, bot: Bot) -> None:

@@ -49,6 +49,23 @@ async def test_each_kind_of_order(
     await assert_clean(line, bot)
 
 
+async def test_a_market_buy_by_quote_amount(line: Line, bot: Bot) -> None:
+    """It says what it spends; what it bought stands in filled_quantity, and in the ledger."""
+    body = market_order(quote_quantity="100.00")
+    del body["quantity"]
+    placed = await bot.place(body)
+    assert placed.status == 202, placed.reply
+    order = await bot.wait_for(placed.told()["order_id"], "filled")
+    assert (order["quantity"], order["quote_quantity"]) == (None, "100.00")
+    assert order["time_in_force"] is None
+    spent = Decimal(order["average_price"]) * Decimal(order["filled_quantity"])
+    assert Decimal("99") < spent <= Decimal("100")
+    (create,) = await line.creates(order["client_order_id"])
+    assert Decimal(create["params"]["quoteOrderQty"]) == Decimal("100")
+    assert "quantity" not in create["params"]
+    await assert_clean(line, bot)
+
+
 async def test_an_open_order_is_followed_to_its_fill(line: Line, bot: Bot) -> None:
     """The market moves through a resting order, and nobody had to ask."""
     placed = await bot.place(limit_order("paper-2", symbol=ETH, price="2990.00", quantity="0.5"))

@@ -1,16 +1,19 @@
 """F9 and F25: what reaches the executor twice under one name, and is not the same."""
 
+import json
 from decimal import Decimal
 from uuid import uuid4
 
+import jsonschema  # type: ignore[import-untyped]
 from aiokafka import ConsumerRecord
-from orderonce_shared.contracts.topics import DLQ, header
+from orderonce_shared.contracts.asyncapi import document
+from orderonce_shared.contracts.topics import COMMANDS, DLQ, EVENTS, FILLS, header
 from orderonce_shared.domain.identity import client_order_id
 from orderonce_shared.domain.lifecycle import Status
 
 from tests.e2e.judging import Records, assert_clean, place_command
 from tests.line import Line, until
-from tests.workload import Bot, market_order, new_key
+from tests.workload import Bot, market_order, mixed_orders, new_key
 
 
 async def test_F09_same_key_with_another_payload_at_the_api(line: Line, bot: Bot) -> None:
@@ -98,3 +101,33 @@ async def test_undecodable_record_is_a_dead_letter(line: Line) -> None:
     assert len(letters) == 1
     for name in ("topic", "partition", "offset", "error", "first_seen"):
         assert header(letters[0].headers, f"dlq_{name}"), f"no {name} in {letters[0].headers}"
+
+
+async def test_every_record_fits_its_published_schema(line: Line, bot: Bot) -> None:
+    """What asyncapi.json tells readers of the topics is what the services write.
+
+    Guard: the document is made of the contracts.
+    """
+    for body in mixed_orders(11, 12, ("paper-1", "paper-2")):
+        await bot.place(body)
+    by_quote = {**market_order(quote_quantity="60.00"), "quantity": None}
+    placed = await bot.place({name: value for name, value in by_quote.items() if value is not None})
+    order_id = placed.told()["order_id"]
+    await bot.wait_for(order_id, "filled")
+    resting = (await bot.get("/v1/orders?status=accepted,sending,open&limit=200"))["orders"]
+    for order in resting:
+        await bot.cancel(order["order_id"])
+        await bot.wait_for(order["order_id"], "filled", "canceled", "rejected")
+    client = (await bot.get("/v1/whoami"))["client"]
+    messages, seen = document()["components"]["messages"], set()
+    for topic in (COMMANDS, EVENTS, FILLS):
+        for record in await Records(line).all(topic):
+            name = header(record.headers, "schema")
+            ours = json.loads(record.value) if name in messages else {}
+            if ours.get("client") != client:
+                continue  # of another test's strangers
+            jsonschema.Draft202012Validator(messages[name]["payload"]).validate(ours)
+            told = {key: value.decode() for key, value in record.headers}
+            jsonschema.Draft202012Validator(messages[name]["headers"]).validate(told)
+            seen.add(name)
+    assert seen == {"place.v1", "place.v2", "cancel.v1", "order.v1", "fill.v1"}

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import asyncpg
+
 from tests.e2e.judging import assert_clean
 from tests.line import Line
 from tests.workload import Bot, limit_order, market_order, new_key
@@ -83,3 +85,29 @@ async def test_an_accept_is_replayed_while_its_account_is_halted(line: Line, bot
     await bot.cancel(first.told()["order_id"])
     await bot.wait_for(first.told()["order_id"], "canceled")  # a halt never stops a cancel
     await assert_clean(line, bot, "paper-5")
+
+
+async def test_F10_a_key_used_after_its_life_never_executes_again(line: Line, bot: Bot) -> None:
+    """An old intent that is sent again a day later: told apart from a retry, and from a new order.
+
+    Guard: keys are kept past their life; the answer names the order that they made.
+    """
+    key, body = new_key(), market_order()
+    first = await bot.place(body, key)
+    order = await bot.wait_for(first.told()["order_id"], "filled")
+    owner = await asyncpg.connect(line.database.owner_url)
+    try:
+        await owner.execute(
+            "UPDATE api.idempotency_key SET created_at = created_at - interval '25 hours'"
+            " WHERE key = $1",
+            key,
+        )
+    finally:
+        await owner.close()
+    for url in line.api_urls:
+        for asked in (body, market_order(quantity="0.00200")):
+            again = await bot.send("/v1/orders", asked, key, url)
+            assert again.status == 422
+            assert again.told()["type"] == "/errors/idempotency-key-expired"
+            assert again.told()["order_id"] == order["order_id"]
+    assert len(await line.creates(order["client_order_id"])) == 1

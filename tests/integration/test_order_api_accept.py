@@ -66,8 +66,8 @@ async def test_a_retry_gets_the_same_bytes(database: Any) -> None:
         assert again.headers["idempotent-replayed"] == "true"
         assert again.headers["location"] == first.headers["location"]
         assert await counts(made.owner) == (1, 1, 1)
-        assert made.api.count("order_api_accepts_total", kind="place") == 1
-        assert made.api.count("order_api_replays_total", kind="place") == 1
+        assert made.api.count("orderonce_api_accepts_total", kind="place") == 1
+        assert made.api.count("orderonce_api_replays_total", kind="place") == 1
 
 
 async def test_64_posts_of_one_key_over_two_processes(database: Any) -> None:
@@ -120,7 +120,7 @@ async def test_a_denial_burns_the_key_and_is_replayed(database: Any) -> None:
         events = (await bot.get(f"/v1/orders/{first.json()['order_id']}/events")).json()["events"]
         assert [event["status"] for event in events] == ["denied"]
         assert not made.api.relay._queued
-        assert made.api.count("order_api_denials_total", code="account-halted") == 1
+        assert made.api.count("orderonce_api_denials_total", code="account-halted") == 1
         assert (await place(bot)).status_code == 202
 
 
@@ -146,7 +146,7 @@ async def test_a_conflict_names_fields_and_order(database: Any) -> None:
         assert other.json()["differs"] == ["quantity", "side"]
         assert other.json()["order_id"] == first.json()["order_id"]
         assert await counts(made.owner) == (1, 1, 1)
-        assert made.api.count("order_api_conflicts_total") == 1
+        assert made.api.count("orderonce_api_key_conflicts_total") == 1
 
 
 async def test_a_key_belongs_to_one_client(database: Any) -> None:

@@ -169,7 +169,7 @@ async def test_events_of_strangers_are_passed_over(database: Any) -> None:
         stranger = snapshot(order, 1, key="somebody-elses-key", order_id=str(uuid4()))
         await follow(made, stranger, snapshot(order, 1, status="sending"))
         assert (await shown(bot, order))["status"] == "sending"
-        assert made.api.count("order_api_events_total", outcome="unknown") == 1
+        assert made.api.count("orderonce_api_events_total", outcome="unknown") == 1
         assert await made.owner.fetchval("SELECT count(*) FROM api.order_event") == 1
 
 
@@ -212,8 +212,8 @@ async def test_what_cannot_be_read_or_kept_does_not_stop_the_others(database: An
             "code": "venue-rejected",
             "detail": "words with a ? in them",
         }
-        assert made.api.count("order_api_events_total", outcome="undecodable") == 4
-        assert made.api.count("order_api_events_total", outcome="refused") == 1
+        assert made.api.count("orderonce_api_events_total", outcome="undecodable") == 4
+        assert made.api.count("orderonce_api_events_total", outcome="refused") == 1
 
 
 async def test_two_followers_on_the_same_orders(database: Any) -> None:
@@ -255,4 +255,4 @@ async def test_fills_are_kept_once(database: Any) -> None:
             "liquidity": "taker",
             "traded_at": AT,
         }
-        assert made.api.count("order_api_fills_total", outcome="kept") == 2
+        assert made.api.count("orderonce_api_fills_total", outcome="kept") == 2

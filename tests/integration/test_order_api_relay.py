@@ -1,6 +1,7 @@
 """R2 on the real Postgres: publish until claimed."""
 
 import asyncio
+import itertools
 from datetime import timedelta
 from typing import Any
 
@@ -164,6 +165,53 @@ async def test_the_line_is_measured(database: Any) -> None:
         await made.api.line.measure()
         oldest = made.api.line.oldest("paper-1")
         assert oldest is not None
-        assert made.api.count("order_api_unclaimed") == 1
+        assert made.api.count("orderonce_api_unclaimed_commands") == 1
         now = await made.owner.fetchval("SELECT clock_timestamp()")
         assert timedelta(0) < now - oldest < timedelta(seconds=5)
+
+
+CLAIMED = "DELETE FROM api.outbox"
+OLDER = "UPDATE api.orders SET updated_at = updated_at - $1::interval, asked_at = asked_at - $1"
+
+
+async def test_a_quiet_order_is_asked_about_again_with_the_same_bytes(database: Any) -> None:
+    """Guard: F21. The event after the claim's was lost: nothing else would ever end the order."""
+    async with world(database) as made, made.client() as bot:
+        await place(bot)
+        await made.api.relay.flush()
+        await made.owner.execute(CLAIMED)
+        await made.api.relay.ask_again()
+        assert await made.owner.fetchval("SELECT count(*) FROM api.outbox") == 0
+        await made.owner.execute(OLDER, timedelta(seconds=21))
+        made.api.relay._acknowledged.clear()
+        await made.api.relay.ask_again()
+        await made.api.relay.sweep()
+        first, again = made.api.published.records
+        assert (again.value, again.headers) == (first.value, first.headers)
+        await made.api.line.measure()
+        assert made.api.count("orderonce_api_oldest_unclaimed_seconds") < 10
+
+
+async def test_pauses_between_questions_double(database: Any) -> None:
+    async with world(database) as made, made.client() as bot:
+        await place(bot)
+        asked = []
+        for _ in range(200):  # two seconds each
+            await made.owner.execute(CLAIMED)
+            await made.owner.execute(OLDER, timedelta(seconds=2))
+            await made.api.relay.ask_again()
+            asked.append(await made.owner.fetchval("SELECT count(*) FROM api.outbox"))
+        turns = [2 * number for number, count in enumerate(asked, 1) if count]
+        gaps = [later - sooner for sooner, later in itertools.pairwise([0, *turns])]
+        assert len(gaps) >= 4
+        assert all(1.6 < later / sooner < 2.4 for sooner, later in itertools.pairwise(gaps[1:]))
+
+
+async def test_an_order_that_ended_or_is_denied_is_not_asked_about(database: Any) -> None:
+    async with world(database) as made, made.client() as bot:
+        await place(bot)
+        await made.owner.execute(CLAIMED)
+        await made.owner.execute("UPDATE api.orders SET status = 'filled', final = true")
+        await made.owner.execute(OLDER, timedelta(hours=1))
+        await made.api.relay.ask_again()
+        assert await made.owner.fetchval("SELECT count(*) FROM api.outbox") == 0

@@ -158,7 +158,7 @@ async def test_accept_publish_follow_and_stop(
         assert await owner.fetchval("SELECT count(*) FROM api.outbox") == 0
         await owner.close()
         metrics = (await bot.get(f"{api.admin}/metrics")).text
-        assert 'order_api_accepts_total{kind="place"} 1.0' in metrics
+        assert 'orderonce_api_accepts_total{kind="place"} 1.0' in metrics
         assert (await bot.get(f"{api.admin}/livez")).status_code == 200
         api.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(api.process.wait(), 12) == 0

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, assert_never
 
 import orjson
-from orderonce_shared.contracts.commands import Command, PlaceCommand
+from orderonce_shared.contracts.commands import Command, PlaceCommand, place_schema
 from orderonce_shared.contracts.wire import render_time
 from orderonce_shared.domain.identity import client_order_id
 from orderonce_shared.domain.order import Instrument
@@ -22,6 +22,7 @@ from orderonce_shared.runtime.ids import new_order_id
 from orderonce_api import core, errors, store
 from orderonce_api.desk import Desk, PlaceAsk, Reply, settle
 from orderonce_api.group_commit import GroupCommit
+from orderonce_api.tally import What
 
 
 class Placing:
@@ -34,7 +35,13 @@ class Placing:
     async def place(self, ask: PlaceAsk) -> Reply:
         """Raises ApiProblem for everything but an accept, a denial and a replay."""
         started = self._desk.clock.monotonic()
-        reply = await self._commits.submit(ask)
+        span = self._desk.tracing.begin("accept", ask.traceparent, command="place")
+        try:
+            reply = await self._commits.submit(ask)
+        except errors.ApiProblem as problem:
+            span.end(error=problem.type)
+            raise
+        span.end(order_id=reply.order_id, replayed=reply.replayed)
         self._desk.metrics.accept_s.labels("place").observe(self._desk.clock.monotonic() - started)
         return reply
 
@@ -92,10 +99,12 @@ class Placing:
             answers[position] = Reply(line.http_status, line.body, str(line.command_id), False)
             if line.denial_code is None:
                 desk.metrics.accepts.labels("place").inc()
+                desk.tally.count(line.client, What.FIRST_ACCEPT)
                 update = {"accept_seq": row["accept_seq"], "timeline": row["timeline"]}
                 out.append((command.model_copy(update=update), line.traceparent))
             else:
                 desk.metrics.denials.labels(line.denial_code).inc()
+                desk.tally.count(line.client, What.DENIAL)
         desk.relay.offer(out)
         for position, ask in enumerate(asks):
             if answers[position] is None:
@@ -147,6 +156,7 @@ def _instrument(row: Any) -> Instrument | None:
         min_notional=row["min_notional"],
         reference_price=row["reference_price"],
         reference_at=row["reference_at"],
+        quote_step=row["quote_step"],
     )
 
 
@@ -157,6 +167,7 @@ def _row(
     client, terms = ask.caller.client, ask.terms
     at_venue = client_order_id(client, ask.key)
     command = PlaceCommand(
+        schema=place_schema(terms.quote_quantity),
         order_id=order_id,
         client=client,
         key=ask.key,
@@ -167,6 +178,7 @@ def _row(
         side=terms.side,
         type=terms.type,
         quantity=terms.quantity,
+        quote_quantity=terms.quote_quantity,
         price=terms.price,
         time_in_force=terms.time_in_force,
         post_only=terms.post_only,
@@ -215,5 +227,7 @@ def _row(
         deadline=deadline,
         denial_code=None if denied is None else denied.value,
         denial_detail=None if denied is None else REASON_TEXT[denied],
+        schema=command.schema_,
+        quote_quantity=terms.quote_quantity,
     )
     return row, command

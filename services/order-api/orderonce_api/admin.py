@@ -1,5 +1,5 @@
-"""The port for operators: keys, accounts, halts; beside them livez, readyz and metrics without a
-key.
+"""The port for operators: keys, accounts, halts, dead letters; beside them livez, readyz and
+metrics without a key.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,12 @@ from orderonce_api.documents import operation, path_parameter
 from orderonce_api.http import json_response, new_app
 from orderonce_api.incoming import body_of
 from orderonce_api.keys import Keeper
+from orderonce_api.letter_routes import add_letter_routes
+from orderonce_api.letters import Letters
 
 TITLE = "orderonce order API, admin port"
 DESCRIPTION = (
-    "For operators: API keys, venue accounts and halts, with a key of scope `admin`."
+    "For operators: API keys, venue accounts, halts and dead letters, with a key of scope `admin`."
     " `/livez`, `/readyz` and `/metrics` need no key; bind this port to a private address."
 )
 VERSION = "1"
@@ -33,6 +35,7 @@ _READ_BODY = (errors.BodyInvalid, errors.BodyTooLarge, errors.MediaTypeUnsupport
 class Admin:
     gate: Gate
     keeper: Keeper
+    letters: Letters
     health: Health
     registry: CollectorRegistry
 
@@ -42,6 +45,7 @@ def admin_app(admin: Admin) -> FastAPI:
     _keys(app, admin)
     _accounts(app, admin)
     _halts(app, admin)
+    add_letter_routes(app, admin.gate, admin.letters)
     app.router.routes.extend(admin_routes(admin.health, admin.registry))
     return app
 

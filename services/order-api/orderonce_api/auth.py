@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
-from orderonce_shared.runtime.bearer import Bearer, Caller, CredentialsInvalidError
+from orderonce_shared.runtime.bearer import EVERY_ACCOUNT, Bearer, Caller, CredentialsInvalidError
 from orderonce_shared.runtime.logs import Logger
 from starlette.requests import Request
 
@@ -47,3 +47,13 @@ class Gate:
         item = self._items.setdefault(per_second, RateLimitItemPerSecond(per_second))
         if not self._limiter.hit(item, caller.kid):
             raise errors.RateLimited(per_second, retry_after_s=1)
+
+
+def visible_accounts(caller: Caller) -> list[str] | None:
+    """None is every account."""
+    return None if EVERY_ACCOUNT in caller.accounts else sorted(caller.accounts)
+
+
+def require_account(caller: Caller, account: str | None) -> None:
+    if account is not None and not caller.sees(account):
+        raise errors.NotFound("no such account")

@@ -1,34 +1,38 @@
-"""The port for bots: parse, call one verb, render. Every route of it, in the order of the
-documents.
+"""The port for bots: parse, call one verb, render. Every route about orders, in the order of the
+documents; the others stand in surroundings.py.
 """
 
-import base64
-import binascii
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
+from uuid import UUID
 
 from fastapi import FastAPI
 from orderonce_shared.contracts import http as bodies
-from orderonce_shared.contracts.commands import Name
-from orderonce_shared.domain.lifecycle import FINAL_STATUSES, Status
 from orderonce_shared.domain.order import OrderTerms
-from orderonce_shared.runtime.bearer import EVERY_ACCOUNT, Caller
+from orderonce_shared.runtime.bearer import Caller
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.tracing import continue_trace
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from orderonce_api import documents, errors, views
 from orderonce_api.accept import Placing
-from orderonce_api.auth import Gate
+from orderonce_api.auth import Gate, require_account, visible_accounts
 from orderonce_api.cancel import Canceling
 from orderonce_api.desk import CANCEL_ROUTE, PLACE_ROUTE, Reply, cancel_ask, place_ask
-from orderonce_api.documents import operation, path_parameter, query_parameter
+from orderonce_api.documents import add_get, operation, path_parameter
 from orderonce_api.http import json_response, new_app, request_id
-from orderonce_api.incoming import body_of, idempotency_key, order_id_of, query_of
+from orderonce_api.incoming import (
+    body_of,
+    idempotency_key,
+    order_id_of,
+    query_of,
+    wait_preferred,
+)
+from orderonce_api.listing import LIST_PARAMETERS, ListQuery, cursor_after, read_list
 from orderonce_api.store import Store
+from orderonce_api.surroundings import Surroundings, add_surroundings
+from orderonce_api.waiting import LONGEST_WAIT_S, End, Waiters
 
 TITLE = "orderonce order API"
 DESCRIPTION = (
@@ -37,11 +41,8 @@ DESCRIPTION = (
     " path with a page about it."
 )
 VERSION = "1"
-MAX_PAGE = 200
 MAX_HISTORY = 1_000  # events or fills of one order in one answer
-PAGES = Path(__file__).with_name("errors_pages")
 READ, WRITE, CANCEL = "orders:read", "orders:write", "orders:cancel"
-NEWEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +52,10 @@ class Bots:
     gate: Gate
     placing: Placing
     canceling: Canceling
+    waiters: Waiters
+    surroundings: Surroundings
     store: Store
     clock: Clock
-
-
-class ListQuery(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    account: Name | None = None
-    status: Status | None = None
-    limit: Annotated[str, Field(pattern=r"^[0-9]{1,3}$")] = "50"
-    cursor: Annotated[str, Field(max_length=64)] | None = None
-
-
-class AccountQuery(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    account: Name
 
 
 def bots_app(bots: Bots) -> FastAPI:
@@ -75,7 +63,7 @@ def bots_app(bots: Bots) -> FastAPI:
     _place(app, bots)
     _cancel(app, bots)
     _orders(app, bots)
-    _surroundings(app, bots)
+    add_surroundings(app, bots.surroundings)
     return app
 
 
@@ -109,6 +97,7 @@ def _place(app: FastAPI, bots: Bots) -> None:
             body.price,
             body.time_in_force,
             body.post_only,
+            body.quote_quantity,
         )
         ask = place_ask(
             caller,
@@ -119,7 +108,8 @@ def _place(app: FastAPI, bots: Bots) -> None:
             traceparent=continue_trace(request.headers.get("traceparent")),
             request_id=request_id(request),
         )
-        return _replied(await bots.placing.place(ask), key)
+        reply = await bots.placing.place(ask)
+        return await _settled_or_replied(bots, request, reply, key, open_counts=terms.may_rest)
 
     app.add_api_route(
         PLACE_ROUTE,
@@ -132,9 +122,10 @@ def _place(app: FastAPI, bots: Bots) -> None:
             status=202,
             scope=WRITE,
             body=bodies.PlaceBody,
-            parameters=[documents.KEY_HEADER, documents.TRACE_HEADER],
+            parameters=[documents.KEY_HEADER, documents.PREFER_HEADER, documents.TRACE_HEADER],
             problems=[*_KEYED, errors.OrderDenied, errors.RateLimited],
             headers=documents.ACCEPT_HEADERS,
+            settled=bodies.OrderShown,
         ),
     )
 
@@ -151,7 +142,8 @@ def _cancel(app: FastAPI, bots: Bots) -> None:
             traceparent=continue_trace(request.headers.get("traceparent")),
             request_id=request_id(request),
         )
-        return _replied(await bots.canceling.cancel(ask), key)
+        reply = await bots.canceling.cancel(ask)
+        return await _settled_or_replied(bots, request, reply, key, open_counts=False)
 
     app.add_api_route(
         CANCEL_ROUTE,
@@ -165,15 +157,45 @@ def _cancel(app: FastAPI, bots: Bots) -> None:
             scope=CANCEL,
             body=bodies.CancelBody,
             body_required=False,
-            parameters=[_ORDER_ID, documents.KEY_HEADER, documents.TRACE_HEADER],
+            parameters=[
+                _ORDER_ID,
+                documents.KEY_HEADER,
+                documents.PREFER_HEADER,
+                documents.TRACE_HEADER,
+            ],
             problems=[*_KEYED, errors.NotFound],
             headers=documents.ACCEPT_HEADERS,
+            settled=bodies.OrderShown,
         ),
     )
 
 
-def _replied(reply: Reply, key: str) -> Response:
-    headers = {"Idempotency-Key": key}
+async def _settled_or_replied(
+    bots: Bots, request: Request, reply: Reply, key: str, *, open_counts: bool
+) -> Response:
+    """The reply; or, to a first accept whose sender prefers to wait, the order once it has settled.
+    A retry is answered with the acceptance at once: it is the same bytes for ever.
+    """
+    seconds = wait_preferred(request.headers.getlist("prefer"), LONGEST_WAIT_S)
+    if not seconds or reply.replayed or reply.status != 202:
+        return _replied(reply, key)
+
+    async def hung_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    end, row = await bots.waiters.wait(
+        UUID(reply.order_id), seconds, open_counts=open_counts, hung_up=hung_up
+    )
+    applied = {"Preference-Applied": f"wait={seconds}"} if end in (End.SETTLED, End.LATE) else {}
+    if end is not End.SETTLED:
+        return _replied(reply, key, applied)
+    headers = {"Idempotency-Key": key, "Location": f"/v1/orders/{reply.order_id}", **applied}
+    return json_response(views.order(row), 200, headers)
+
+
+def _replied(reply: Reply, key: str, applied: dict[str, str] | None = None) -> Response:
+    headers = {"Idempotency-Key": key, **(applied or {})}
     if reply.replayed:
         headers["Idempotent-Replayed"] = "true"
     if reply.status == 202:
@@ -192,19 +214,21 @@ def _orders(app: FastAPI, bots: Bots) -> None:
     async def list_orders(request: Request) -> Response:
         caller = await bots.gate.caller(request, READ)
         query = query_of(request, ListQuery)
-        limit = _limit(query.limit)
-        _require_account(caller, query.account)
+        require_account(caller, query.account)
+        asked = read_list(query, visible_accounts(caller))
         rows = await bots.store.list_orders(
             caller.client,
-            below=NEWEST if query.cursor is None else _read_cursor(query.cursor),
-            account=query.account,
-            accounts=_visible_accounts(caller),
-            status=None if query.status is None else query.status.value,
-            live_only=query.status is not None and query.status not in FINAL_STATUSES,
-            limit=limit + 1,
+            *asked.below,
+            asked.since,
+            asked.account,
+            asked.accounts,
+            asked.symbol,
+            asked.statuses,
+            asked.held_by,
+            limit=asked.limit + 1,
         )
-        page = rows[:limit]
-        more = _cursor(page[-1]["accept_seq"]) if len(rows) > limit else None
+        page = rows[: asked.limit]
+        more = cursor_after(page[-1]) if len(rows) > asked.limit else None
         return json_response({"orders": [views.order(row) for row in page], "next_cursor": more})
 
     async def show(request: Request) -> Response:
@@ -229,9 +253,16 @@ def _orders(app: FastAPI, bots: Bots) -> None:
         return json_response({"order_id": str(row["order_id"]), "fills": shown})
 
     key = path_parameter("idempotency_key", "the key of the command that placed the order")
-    _get(app, "/v1/orders", list_orders, "List orders, newest first", bodies.OrderPage, _LIST)
+    add_get(
+        app,
+        "/v1/orders",
+        list_orders,
+        "List orders, newest first",
+        bodies.OrderPage,
+        LIST_PARAMETERS,
+    )
     # Before the route by id: a key is looked for under its own path only.
-    _get(
+    add_get(
         app,
         "/v1/orders/by-key/{idempotency_key}",
         by_key,
@@ -239,8 +270,8 @@ def _orders(app: FastAPI, bots: Bots) -> None:
         bodies.OrderShown,
         [key],
     )
-    _get(app, "/v1/orders/{order_id}", show, "One order", bodies.OrderShown, [_ORDER_ID])
-    _get(
+    add_get(app, "/v1/orders/{order_id}", show, "One order", bodies.OrderShown, [_ORDER_ID])
+    add_get(
         app,
         "/v1/orders/{order_id}/events",
         events,
@@ -248,39 +279,8 @@ def _orders(app: FastAPI, bots: Bots) -> None:
         bodies.EventPage,
         [_ORDER_ID],
     )
-    _get(
+    add_get(
         app, "/v1/orders/{order_id}/fills", fills, "Its venue trades", bodies.FillPage, [_ORDER_ID]
-    )
-
-
-_LIST = [
-    query_parameter("account", {"type": "string"}, "only this account"),
-    query_parameter(
-        "status",
-        {"type": "string", "enum": [status.value for status in Status]},
-        "only this status",
-    ),
-    query_parameter(
-        "limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 50}, "page size"
-    ),
-    query_parameter("cursor", {"type": "string"}, "`next_cursor` of the page before"),
-]
-
-
-def _get(
-    app: FastAPI,
-    path: str,
-    endpoint: Any,
-    summary: str,
-    answer: type[BaseModel],
-    parameters: list[documents.Json],
-) -> None:
-    app.add_api_route(
-        path,
-        endpoint,
-        methods=["GET"],
-        operation_id=endpoint.__name__,
-        **operation(summary, answer, scope=READ, parameters=parameters, problems=[errors.NotFound]),
     )
 
 
@@ -290,109 +290,5 @@ def _seen(caller: Caller, row: Any) -> Any:
     return row
 
 
-def _visible_accounts(caller: Caller) -> list[str] | None:
-    """None is every account."""
-    return None if EVERY_ACCOUNT in caller.accounts else sorted(caller.accounts)
-
-
-def _require_account(caller: Caller, account: str | None) -> None:
-    if account is not None and not caller.sees(account):
-        raise errors.NotFound("no such account")
-
-
 def _clean(text: str) -> bool:
     return text.isascii() and text.isprintable()
-
-
-def _limit(text: str) -> int:
-    limit = int(text)
-    if not 1 <= limit <= MAX_PAGE:
-        raise errors.RequestInvalid("see errors", [("/limit", f"between 1 and {MAX_PAGE}")])
-    return limit
-
-
-def _cursor(accept_seq: int) -> str:
-    return base64.urlsafe_b64encode(f"1:{accept_seq}".encode()).decode().rstrip("=")
-
-
-def _read_cursor(text: str) -> int:
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        version, _, number = raw.decode("ascii").partition(":")
-        if version == "1" and number.isascii() and number.isdigit() and int(number) <= NEWEST:
-            return int(number)
-    except (binascii.Error, ValueError):
-        pass
-    raise errors.RequestInvalid("see errors", [("/cursor", "not a cursor of ours")])
-
-
-def _surroundings(app: FastAPI, bots: Bots) -> None:
-    async def accounts(request: Request) -> Response:
-        caller = await bots.gate.caller(request, READ)
-        rows = await bots.store.accounts(_visible_accounts(caller))
-        return json_response({"accounts": [views.account(row) for row in rows]})
-
-    async def instruments(request: Request) -> Response:
-        caller = await bots.gate.caller(request, READ)
-        account = query_of(request, AccountQuery).account
-        _require_account(caller, account)
-        found = await bots.store.accounts([account])
-        if not found:
-            raise errors.NotFound("no such account")
-        venue = found[0]["venue"]
-        listed = [views.instrument(row) for row in await bots.store.instruments(venue)]
-        return json_response({"account": account, "venue": venue, "instruments": listed})
-
-    async def whoami(request: Request) -> Response:
-        return json_response(views.caller(await bots.gate.caller(request, None)))
-
-    async def time(request: Request) -> Response:
-        return json_response({"time": views.time(await bots.store.database_time())})
-
-    async def error_page(request: Request) -> Response:
-        name = request.path_params["type"]
-        if name not in _PAGE_NAMES:
-            raise errors.NotFound("no such problem type")
-        return Response((PAGES / f"{name}.md").read_text(), media_type="text/plain; charset=utf-8")
-
-    _get(app, "/v1/accounts", accounts, "Accounts this key may trade", bodies.AccountPage, [])
-    _get(
-        app,
-        "/v1/instruments",
-        instruments,
-        "What may be traded on an account, with tick, step and minimum",
-        bodies.InstrumentPage,
-        [query_parameter("account", {"type": "string"}, "whose venue", required=True)],
-    )
-    app.add_api_route(
-        "/v1/whoami",
-        whoami,
-        methods=["GET"],
-        operation_id="whoami",
-        **operation("Who this key is, and its limits", bodies.WhoAmI),
-    )
-    app.add_api_route(
-        "/v1/time",
-        time,
-        methods=["GET"],
-        operation_id="time",
-        **operation(
-            "The clock of acceptance", bodies.TimeShown, public=True, problems=[errors.Unavailable]
-        ),
-    )
-    app.add_api_route(
-        "/errors/{type}",
-        error_page,
-        methods=["GET"],
-        operation_id="error_page",
-        summary="The page of a problem type",
-        response_model=None,
-        response_class=Response,
-        responses={
-            200: {"description": "Text", "content": {"text/plain": {"schema": {"type": "string"}}}}
-        },
-        openapi_extra={"parameters": [path_parameter("type", "the last part of a problem's type")]},
-    )
-
-
-_PAGE_NAMES = frozenset(problem.type for problem in errors.PROBLEMS)

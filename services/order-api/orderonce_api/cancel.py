@@ -16,6 +16,7 @@ from orderonce_shared.runtime.ids import new_order_id
 from orderonce_api import core, errors, store
 from orderonce_api.desk import CancelAsk, Desk, Reply, settle
 from orderonce_api.group_commit import GroupCommit
+from orderonce_api.tally import What
 
 
 class Canceling:
@@ -30,7 +31,13 @@ class Canceling:
     async def cancel(self, ask: CancelAsk) -> Reply:
         """Raises ApiProblem for everything but an accept and a replay."""
         started = self._desk.clock.monotonic()
-        reply = await self._commits.submit(ask)
+        span = self._desk.tracing.begin("accept", ask.traceparent, command="cancel")
+        try:
+            reply = await self._commits.submit(ask)
+        except errors.ApiProblem as problem:
+            span.end(error=problem.type)
+            raise
+        span.end(order_id=reply.order_id, replayed=reply.replayed)
         self._desk.metrics.accept_s.labels("cancel").observe(self._desk.clock.monotonic() - started)
         return reply
 
@@ -83,6 +90,7 @@ class Canceling:
             assert row["seq"] is not None, "a key without its command"
             answers[position] = Reply(line.http_status, line.body, str(line.order_id), False)
             desk.metrics.accepts.labels("cancel").inc()
+            desk.tally.count(line.client, What.FIRST_ACCEPT)
             if not row["never_sent"]:
                 out.append((_cancel_command(line, order, row, now), line.traceparent))
         desk.relay.offer(out)

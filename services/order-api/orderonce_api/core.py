@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import assert_never
 
-from orderonce_shared.domain.money import canonical_amount, is_multiple, multiply
+from orderonce_shared.domain.money import EXACT, canonical_amount, is_multiple, multiply
 from orderonce_shared.domain.order import Instrument, OrderTerms, OrderType, TimeInForce
 from orderonce_shared.domain.reasons import DenialCode
 
@@ -74,18 +74,21 @@ def canonical_place(
     """What was asked for, in one notation. `expires_at` is None when the sender left it out: the
     default depends on the moment and so is no part of what was asked.
     """
-    return {
+    asked: dict[str, str | bool | None] = {
         "account": terms.account,
         "symbol": terms.symbol,
         "side": terms.side.value,
         "type": terms.type.value,
-        "quantity": canonical_amount(terms.quantity),
+        "quantity": None if terms.quantity is None else canonical_amount(terms.quantity),
         "price": None if terms.price is None else canonical_amount(terms.price),
         "time_in_force": terms.time_in_force.value,
         "post_only": terms.post_only,
         "expires_at": expires_at,
         "client_tag": client_tag,
     }
+    if terms.quote_quantity is not None:  # a member of its own: the text of all others stays
+        asked["quote_quantity"] = canonical_amount(terms.quote_quantity)
+    return asked
 
 
 def canonical_text(method: str, route: str, body: Canonical) -> str:
@@ -206,6 +209,8 @@ def check(terms: OrderTerms, deadline: datetime, facts: Facts, caps: Caps) -> Ve
 
 
 def _broken_rule(terms: OrderTerms, rules: Instrument) -> DenialCode | None:
+    if terms.quantity is None:
+        return _broken_quote_rule(terms, rules)
     if not is_multiple(terms.quantity, rules.step_size):
         return DenialCode.QUANTITY_STEP
     if terms.quantity < rules.min_quantity:
@@ -217,9 +222,22 @@ def _broken_rule(terms: OrderTerms, rules: Instrument) -> DenialCode | None:
     return None
 
 
+def _broken_quote_rule(terms: OrderTerms, rules: Instrument) -> DenialCode | None:
+    """How much of the base asset it becomes is the venue's to say; only its own grid is checked."""
+    assert terms.quote_quantity is not None
+    if rules.quote_step is not None and not is_multiple(terms.quote_quantity, rules.quote_step):
+        return DenialCode.QUOTE_QUANTITY_STEP
+    return None
+
+
 def _check_notional(terms: OrderTerms, rules: Instrument, now: datetime, caps: Caps) -> Verdict:
     notional = _notional(terms, rules, now)
-    over_quantity = caps.quantity is not None and terms.quantity > caps.quantity
+    over_quantity = False
+    if caps.quantity is not None:
+        quantity = _base_quantity(terms, rules, now)
+        if quantity is None:
+            return CannotTell("the reference price of this symbol is too old for a market order")
+        over_quantity = quantity > caps.quantity
     if notional is None:
         if rules.min_notional == 0 and caps.notional is None:
             return Deny(DenialCode.QUANTITY_CAP) if over_quantity else Pass()
@@ -234,21 +252,40 @@ def _check_notional(terms: OrderTerms, rules: Instrument, now: datetime, caps: C
 
 
 def _notional(terms: OrderTerms, rules: Instrument, now: datetime) -> Decimal | None:
-    """Price times quantity; a market order takes the reference price, None when that one is too
-    old.
+    """Price times quantity, or the quote amount itself; a market order by quantity takes the
+    reference price, None when that one is too old.
     """
+    if terms.quote_quantity is not None:
+        return terms.quote_quantity
+    assert terms.quantity is not None
     match terms.type:
         case OrderType.LIMIT:
             assert terms.price is not None
             return multiply(terms.price, terms.quantity)
         case OrderType.MARKET:
-            if rules.reference_price is None or rules.reference_at is None:
-                return None
-            if rules.reference_at + REFERENCE_LIFE < now:
-                return None
-            return multiply(rules.reference_price, terms.quantity)
+            price = _reference_price(rules, now)
+            return None if price is None else multiply(price, terms.quantity)
         case _:
             assert_never(terms.type)
+
+
+def _base_quantity(terms: OrderTerms, rules: Instrument, now: datetime) -> Decimal | None:
+    """In the base asset; of an order by quote amount as the reference price has it, None when that
+    one is too old.
+    """
+    if terms.quantity is not None:
+        return terms.quantity
+    assert terms.quote_quantity is not None
+    price = _reference_price(rules, now)
+    return None if price is None else EXACT.divide(terms.quote_quantity, price)
+
+
+def _reference_price(rules: Instrument, now: datetime) -> Decimal | None:
+    """None when there is none that says something about this moment."""
+    if rules.reference_price is None or rules.reference_at is None:
+        return None
+    fresh = rules.reference_at + REFERENCE_LIFE >= now and rules.reference_price > 0
+    return rules.reference_price if fresh else None
 
 
 def line_is_stuck(

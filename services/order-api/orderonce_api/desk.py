@@ -13,10 +13,12 @@ from orderonce_shared.runtime.bearer import Caller
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.failpoints import Failpoints
 from orderonce_shared.runtime.logs import Logger
+from orderonce_shared.runtime.tracing import OFF, Tracing, trace_id
 
 from orderonce_api import core, errors, store
 from orderonce_api.metrics import Metrics
 from orderonce_api.relay import Line, Relay
+from orderonce_api.tally import Reuse, Tally, What
 
 PLACE_ROUTE = "/v1/orders"
 CANCEL_ROUTE = "/v1/orders/{order_id}/cancel"
@@ -71,6 +73,8 @@ class Desk:
     failpoints: Failpoints
     key_life: timedelta
     defaults: core.Defaults
+    tally: Tally
+    tracing: Tracing = OFF
 
 
 def place_ask(
@@ -111,9 +115,13 @@ def settle(desk: Desk, ask: PlaceAsk | CancelAsk, row: Any, now: datetime) -> Re
     match meaning:
         case core.Replay():
             desk.metrics.replays.labels(stored.kind).inc()
+            desk.tally.count(ask.caller.client, What.REPLAY)
             return Reply(stored.status, stored.body, order_id, replayed=True)
         case core.Conflict(differs):
             desk.metrics.conflicts.inc()
+            desk.tally.conflict(
+                Reuse(ask.caller.client, ask.key, row["order_id"], differs, ask.caller.kid)
+            )
             desk.log.warning(
                 "idempotency-key-reused",
                 audit=True,
@@ -122,9 +130,11 @@ def settle(desk: Desk, ask: PlaceAsk | CancelAsk, row: Any, now: datetime) -> Re
                 order_id=order_id,
                 differs=differs,
                 request_id=ask.request_id,
+                trace_id=trace_id(ask.traceparent),
             )
             return errors.KeyReused(order_id, differs)
         case core.Expired():
+            desk.tally.count(ask.caller.client, What.EXPIRED)
             return errors.KeyExpired(order_id)
         case core.FromAnotherVersion():
             return errors.Unavailable("this key was made by a newer version of this service")

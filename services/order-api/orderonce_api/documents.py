@@ -36,6 +36,16 @@ TRACE_HEADER: Json = {
     "description": "W3C trace context; continued up to the venue and the ledger.",
     "schema": {"type": "string"},
 }
+PREFER_HEADER: Json = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`wait=N` (RFC 7240): hold the answer of a first accept back for up to N"
+    " seconds, at most 5, and answer 200 with the order if it has settled by then: ended, or open"
+    " if it may rest in the book; for a cancel: ended. `Preference-Applied` tells whether it was"
+    " waited for. A retry is answered with the acceptance.",
+    "schema": {"type": "string", "examples": ["wait=2"]},
+}
 REQUEST_ID: Json = {
     "description": "Of this reply; stands in the log.",
     "schema": {"type": "string"},
@@ -46,6 +56,10 @@ ACCEPT_HEADERS: Json = {
     "Idempotent-Replayed": {
         "description": "`true` on the answer to a retry.",
         "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Preference-Applied": {
+        "description": "`wait=N` when the answer was held back for the order to settle.",
+        "schema": {"type": "string"},
     },
 }
 _RETRY_AFTER: Json = {"description": "Seconds.", "schema": {"type": "integer"}}
@@ -85,8 +99,9 @@ def operation(
     parameters: Iterable[Json] = (),
     problems: Iterable[type[errors.ApiProblem]] = (),
     headers: Json | None = None,
+    settled: type[BaseModel] | None = None,
 ) -> Json:
-    """Keyword arguments of `add_api_route`."""
+    """Keyword arguments of `add_api_route`. `settled`: what a 200 carries where 202 is the rule."""
     told = [*_EVERYWHERE, *problems, *(() if public else _AUTHENTICATED)]
     responses: dict[int, Json] = {
         status: {
@@ -95,6 +110,12 @@ def operation(
             "content": {"application/json": {"schema": _ref(answer)}},
         }
     }
+    if settled is not None:
+        responses[200] = {
+            **responses[status],
+            "description": "Settled within the time that `Prefer: wait` gave",
+            "content": {"application/json": {"schema": _ref(settled)}},
+        }
     for code in sorted({problem.status for problem in told}):
         responses[code] = _problem_response([p for p in told if p.status == code])
     extra: Json = {"parameters": list(parameters)}
@@ -114,6 +135,26 @@ def operation(
         "responses": responses,
         "openapi_extra": extra,
     }
+
+
+def add_get(
+    app: FastAPI,
+    path: str,
+    endpoint: Any,
+    summary: str,
+    answer: type[BaseModel],
+    parameters: list[Json],
+) -> None:
+    """A route that reads, with the scope of readers."""
+    app.add_api_route(
+        path,
+        endpoint,
+        methods=["GET"],
+        operation_id=endpoint.__name__,
+        **operation(
+            summary, answer, scope="orders:read", parameters=parameters, problems=[errors.NotFound]
+        ),
+    )
 
 
 def _ref(model: type[BaseModel]) -> Json:

@@ -6,7 +6,8 @@ ApiProblem
 │               MethodNotAllowed
 ├── who and what: CredentialsInvalid, NotPermitted, RateLimited
 ├── the key: KeyMissing, KeyInvalid, KeyReused, KeyExpired, KeyBusy
-├── a business no: OrderDenied (burns the key), AccountExists, VenueUnproven, LastAdminKey
+├── a business no: OrderDenied (burns the key), AccountExists, VenueUnproven, LastAdminKey,
+│               LetterNotReplayable
 └── ours: Unavailable (transient: the same request may be sent again), Internal
 """
 
@@ -183,6 +184,13 @@ class VenueUnproven(ApiProblem):
     type, status, title = "venue-unproven", 422, "This venue cannot be admitted"
 
 
+class LetterNotReplayable(ApiProblem):
+    type, status, title = "letter-not-replayable", 422, "This dead letter cannot be replayed"
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"it does not say that it comes from a topic of ours, but from {topic!r}")
+
+
 class LastAdminKey(ApiProblem):
     type, status, title = "last-admin-key", 409, "This is the last living admin key"
 
@@ -239,6 +247,7 @@ PROBLEMS: tuple[type[ApiProblem], ...] = (
     AccountExists,
     VenueUnproven,
     LastAdminKey,
+    LetterNotReplayable,
     Unavailable,
     Internal,
 )

@@ -69,7 +69,8 @@ class Edge:
     as much again as the whole of an accept, and there is nothing for them to do.
     """
 
-    def __init__(self, app: FastAPI, log: Logger, metrics: Metrics) -> None:
+    def __init__(self, app: FastAPI, log: Logger, metrics: Metrics, port: str = "bots") -> None:
+        self._port = port
         self._log = log
         self._metrics = metrics
         # The last one is for faults of ours: answered as a problem too, then raised on into the
@@ -98,7 +99,7 @@ class Edge:
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
                 ]
-                self._metrics.replies.labels(str(message["status"])).inc()
+                self._metrics.replies.labels(self._port, str(message["status"])).inc()
             await send(message)
 
         try:

@@ -7,6 +7,7 @@ counts.
 
 import asyncio
 import re
+import urllib.request
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -87,6 +88,23 @@ def idempotency_key(request: Request, now: datetime) -> str:
                 "this UUIDv7 lies more than 5 minutes in the future: check the clock that made it"
             )
     return key
+
+
+def wait_preferred(lines: Iterable[str], longest_s: int) -> int:
+    """Seconds of `Prefer: wait=N` (RFC 7240), at most `longest_s`; 0 for none. A preference is a
+    wish: one that is malformed or unknown is ignored, and of two equal names the first counts.
+
+    Not http_sf: a Prefer line may have upper case and blanks around "=", which structured fields
+    refuse, and there the last of two equal names would count.
+    """
+    for part in urllib.request.parse_http_list(",".join(lines)):
+        name, _, value = part.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            text = value.strip().removeprefix('"').removesuffix('"').lstrip("0")
+            if not (text.isascii() and text.isdigit()):
+                return 0
+            return longest_s if len(text) > len(str(longest_s)) else min(int(text), longest_s)
+    return 0
 
 
 def _unquoted(raw: str) -> str:

@@ -4,7 +4,7 @@
 SELECT k.command_id, k.order_id, k.kind, k.fingerprint, k.fingerprint_version, k.canonical, k.status, k.body,
        k.created_at, clock_timestamp() AS now,
        a.venue, a.halted, p.lives AS key_lives,
-       n.symbol, n.base, n.quote, n.tick_size, n.step_size, n.min_quantity, n.max_quantity, n.min_notional,
+       n.symbol, n.base, n.quote, n.tick_size, n.step_size, n.min_quantity, n.max_quantity, n.min_notional, n.quote_step,
        n.reference_price, n.reference_at,
        EXISTS (SELECT FROM control.instrument l WHERE l.venue = a.venue) AS venue_loaded
   FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
@@ -37,16 +37,16 @@ WITH asked AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::bytea[], $5::text[], $6::smallint[], $7::bytea[],
                          $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::numeric[],
                          $15::numeric[], $16::text[], $17::boolean[], $18::text[], $19::text[], $20::text[],
-                         $21::text[], $22::timestamptz[], $23::text[], $24::text[])
+                         $21::text[], $22::timestamptz[], $23::text[], $24::text[], $25::text[], $26::numeric[])
            WITH ORDINALITY AS a (client, key, command_id, fingerprint, canonical, http_status, body,
                 key_id, account, venue, symbol, side, type, quantity,
                 price, time_in_force, post_only, client_tag, client_order_id, payload_hash,
-                traceparent, deadline, denial_code, denial_detail, position)
+                traceparent, deadline, denial_code, denial_detail, schema, quote_quantity, position)
 ), kept AS (
     INSERT INTO api.idempotency_key AS k
            (client, key, command_id, order_id, kind, fingerprint, fingerprint_version, canonical, status, body, created_at)
-    SELECT client, key, command_id, command_id, 'place', fingerprint, $25::smallint, canonical, http_status, body,
-           $26::timestamptz
+    SELECT client, key, command_id, command_id, 'place', fingerprint, $27::smallint, canonical, http_status, body,
+           $28::timestamptz
       FROM asked ORDER BY client, key
         ON CONFLICT (client, key) DO UPDATE SET fingerprint = k.fingerprint
     RETURNING k.*
@@ -60,18 +60,18 @@ WITH asked AS MATERIALIZED (
              ORDER BY asked.position) a
 ), ordered AS (
     INSERT INTO api.orders
-           (order_id, client, key, key_id, account, venue, symbol, side, type, quantity, price, time_in_force,
-            post_only, client_tag, client_order_id, schema, payload_hash, traceparent, accept_seq, timeline,
+           (order_id, client, key, key_id, account, venue, symbol, side, type, quantity, quote_quantity, price,
+            time_in_force, post_only, client_tag, client_order_id, schema, payload_hash, traceparent, accept_seq, timeline,
             accepted_at, deadline, status, final, reason_code, reason_detail, updated_at)
-    SELECT command_id, client, key, key_id, account, venue, symbol, side, type, quantity, price, time_in_force,
-           post_only, client_tag, client_order_id, 'place.v1', payload_hash, traceparent, accept_seq, timeline,
-           $26, deadline, CASE WHEN denial_code IS NULL THEN 'accepted' ELSE 'denied' END, denial_code IS NOT NULL,
-           denial_code, denial_detail, $26
+    SELECT command_id, client, key, key_id, account, venue, symbol, side, type, quantity, quote_quantity, price,
+           time_in_force, post_only, client_tag, client_order_id, schema, payload_hash, traceparent, accept_seq, timeline,
+           $28, deadline, CASE WHEN denial_code IS NULL THEN 'accepted' ELSE 'denied' END, denial_code IS NOT NULL,
+           denial_code, denial_detail, $28
       FROM won
 ), boxed AS (
     INSERT INTO api.outbox
            (client, key, order_id, kind, account, key_id, accept_seq, seq, timeline, traceparent, created_at, next_at)
-    SELECT client, key, command_id, 'place', account, key_id, accept_seq, 1, timeline, traceparent, $26,
+    SELECT client, key, command_id, 'place', account, key_id, accept_seq, 1, timeline, traceparent, $28,
            clock_timestamp() + interval '1 second'
       FROM won WHERE denial_code IS NULL
 )
@@ -136,8 +136,32 @@ UPDATE api.outbox b
   FROM due d, api.orders o
  WHERE b.client = d.client AND b.key = d.key AND o.order_id = b.order_id
 RETURNING b.client, b.key, b.order_id, b.kind, b.account, b.key_id, b.accept_seq, b.seq, b.timeline, b.traceparent,
-          b.created_at, o.key AS place_key, o.venue, o.symbol, o.side, o.type, o.quantity, o.price, o.time_in_force,
-          o.post_only, o.client_tag, o.deadline;
+          CASE b.kind WHEN 'place' THEN o.accepted_at ELSE b.created_at END AS created_at, o.key AS place_key, o.venue, o.symbol, o.side, o.type, o.quantity, o.quote_quantity, o.price,
+          o.time_in_force, o.post_only, o.client_tag, o.deadline;
+
+-- name: ask_again
+-- R2, heard of too long ago: an order that is not final, whose claim has come back and of which nothing was said for $1
+-- seconds, goes back into the outbox. The executor knows it and says its present state again, which heals an event that
+-- Kafka lost. The pause doubles (asked_at - updated_at is the last one) up to $2. One process at a time does it.
+WITH quiet AS MATERIALIZED (
+    SELECT o.order_id FROM api.orders o
+     WHERE (SELECT pg_try_advisory_xact_lock(hashtext('api.ask_again'))) AND NOT o.final
+       AND clock_timestamp() > greatest(o.updated_at, o.asked_at)
+                               + least(greatest(o.asked_at - o.updated_at, make_interval(secs => $1::float8)),
+                                       make_interval(secs => $2::float8))
+       AND NOT EXISTS (SELECT FROM api.outbox b WHERE b.client = o.client AND b.key = o.key)
+     LIMIT $3
+), asked AS (
+    UPDATE api.orders o SET asked_at = clock_timestamp() FROM quiet q WHERE o.order_id = q.order_id AND NOT o.final
+    RETURNING o.*
+)
+INSERT INTO api.outbox
+       (client, key, order_id, kind, account, key_id, accept_seq, seq, timeline, traceparent, created_at, next_at)
+SELECT client, key, order_id, 'place', account, key_id, accept_seq, 1, timeline, traceparent, clock_timestamp(),
+       clock_timestamp() -- its age is how long this question is unanswered, not the order's
+  FROM asked
+    ON CONFLICT (client, key) DO NOTHING
+RETURNING order_id;
 
 -- name: retry_soon
 -- The broker took none of these: they are due again in a second, since nothing has been said to the executor yet.
@@ -222,27 +246,81 @@ RETURNING order_id;
 
 -- name: order_by_id
 -- One order of this client.
-SELECT * FROM api.orders WHERE order_id = $1 AND client = $2;
+SELECT * FROM api.shown_order WHERE order_id = $1 AND client = $2;
 
 -- name: order_by_key
 -- The order that a key made.
-SELECT * FROM api.orders WHERE client = $1 AND key = $2;
+SELECT * FROM api.shown_order WHERE client = $1 AND key = $2;
+
+-- name: plan_anew
+-- For the transaction: a plan for the values at hand, so that nothing is left of a filter that is not asked for, and by
+-- an index: for a page of a filter that fits little the planner would rather read the whole table.
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true);
 
 -- name: list_orders
--- Newest first below the cursor; accept_seq is unique, so that equal times cannot make a page skip or repeat.
-SELECT * FROM api.orders
- WHERE client = $1 AND accept_seq < $2
-   AND ($3::text IS NULL OR account = $3) AND ($4::text[] IS NULL OR account = ANY ($4))
-   AND ($5::text IS NULL OR status = $5)
- ORDER BY accept_seq DESC LIMIT $6;
+-- Newest first below the cursor; accept_seq is unique, so that equal times cannot make a page skip or repeat. One upper
+-- bound, since of two the scan would begin at the first and not at the lower. $9 names the index that holds every order
+-- of the statuses asked for, where one does.
+SELECT * FROM api.shown_order
+ WHERE client = $1 AND (accepted_at, accept_seq) < ($2, $3) AND accepted_at >= $4
+   AND ($5::text IS NULL OR account = $5) AND ($6::text[] IS NULL OR account = ANY ($6))
+   AND ($7::text IS NULL OR symbol = $7) AND ($8::text[] IS NULL OR status = ANY ($8))
+   AND ($9::text IS DISTINCT FROM 'live' OR NOT final)
+   AND ($9 IS DISTINCT FROM 'filled' OR (final AND reason_code IS NULL))
+   AND ($9 IS DISTINCT FROM 'canceled' OR (final AND reason_code IN ('canceled-by-client', 'canceled-at-venue',
+                                                                    'venue-expired', 'venue-rejected')))
+   AND ($9 IS DISTINCT FROM 'failed' OR (final AND reason_code NOT IN ('canceled-by-client', 'canceled-at-venue',
+                                                                      'venue-expired')))
+ ORDER BY accepted_at DESC, accept_seq DESC LIMIT $10;
 
--- name: list_live_orders
--- The same for a status that is not final: the partial index holds only these.
-SELECT * FROM api.orders
- WHERE client = $1 AND accept_seq < $2 AND NOT final
-   AND ($3::text IS NULL OR account = $3) AND ($4::text[] IS NULL OR account = ANY ($4))
-   AND ($5::text IS NULL OR status = $5)
- ORDER BY accept_seq DESC LIMIT $6;
+-- name: settled_orders
+-- Of orders that somebody waits for: the final ones, and the open ones where that is an answer.
+SELECT s.* FROM unnest($1::uuid[], $2::boolean[]) AS w (order_id, open_counts)
+  JOIN api.shown_order s USING (order_id)
+ WHERE s.final OR (w.open_counts AND s.status = 'open');
+
+-- name: write_counts
+-- Absolute numbers of this process's own rows: writing them again changes nothing.
+INSERT INTO api.idempotency_count AS c
+       (client, minute, process_id, first_accepts, denials, replays, conflicts, expired)
+SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+                     $8::bigint[])
+    ON CONFLICT (client, minute, process_id) DO UPDATE
+   SET first_accepts = greatest(c.first_accepts, excluded.first_accepts),
+       denials = greatest(c.denials, excluded.denials), replays = greatest(c.replays, excluded.replays),
+       conflicts = greatest(c.conflicts, excluded.conflicts), expired = greatest(c.expired, excluded.expired);
+
+-- name: write_conflicts
+-- Keys that were used for another request.
+INSERT INTO api.idempotency_conflict (client, conflict_id, at, key, order_id, differs, key_id)
+SELECT client, conflict_id, at, key, order_id, string_to_array(differs, ','), key_id
+  FROM unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::text[], $5::uuid[], $6::text[], $7::text[])
+    AS a (client, conflict_id, at, key, order_id, differs, key_id)
+    ON CONFLICT DO NOTHING;
+
+-- name: forget_conflicts
+-- All but the newest of each of these clients.
+DELETE FROM api.idempotency_conflict c USING unnest($1::text[]) AS a (client)
+ WHERE c.client = a.client
+   AND c.conflict_id < (SELECT n.conflict_id FROM api.idempotency_conflict n WHERE n.client = a.client
+                         ORDER BY n.conflict_id DESC OFFSET greatest($2::integer - 1, 0) LIMIT 1);
+
+-- name: forget_counts
+-- What is too old for anybody's question.
+DELETE FROM api.idempotency_count WHERE minute < $1;
+
+-- name: counts_since
+-- One client's numbers, all processes together.
+SELECT coalesce(sum(first_accepts), 0)::bigint AS first_accepts, coalesce(sum(denials), 0)::bigint AS denials,
+       coalesce(sum(replays), 0)::bigint AS replays, coalesce(sum(conflicts), 0)::bigint AS conflicts,
+       coalesce(sum(expired), 0)::bigint AS expired
+  FROM api.idempotency_count WHERE client = $1 AND minute >= $2;
+
+-- name: conflicts_since
+-- The last conflicts, newest first, on accounts that the caller sees.
+SELECT c.* FROM api.idempotency_conflict c JOIN api.orders o ON o.order_id = c.order_id
+ WHERE c.client = $1 AND c.at >= $2 AND ($3::text[] IS NULL OR o.account = ANY ($3))
+ ORDER BY c.conflict_id DESC LIMIT $4;
 
 -- name: order_events
 -- The history of one order, oldest first.
@@ -325,3 +403,64 @@ RETURNING *;
 SELECT order_id FROM api.orders
  WHERE account = $1 AND NOT final AND status IN ('sending', 'unknown')
  ORDER BY accept_seq LIMIT 1000;
+
+-- name: keep_letters
+-- The same record again (published anew and refused anew) is the same letter; the same letter again changes nothing.
+-- One that had been replayed waits again.
+INSERT INTO api.dead_letter AS d
+       (letter_id, topic, partition, record_offset, dlq_offset, record_key, value, headers, error, order_id, client,
+        first_seen, last_seen, times)
+SELECT letter_id, topic, partition, record_offset, dlq_offset, record_key, value, headers::json, error, order_id, client,
+       first_seen, last_seen, times
+  FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::bigint[], $5::bigint[], $6::bytea[], $7::bytea[], $8::text[],
+              $9::text[], $10::uuid[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::integer[])
+    AS a (letter_id, topic, partition, record_offset, dlq_offset, record_key, value, headers, error, order_id, client,
+          first_seen, last_seen, times)
+    ON CONFLICT (letter_id) DO UPDATE
+   SET partition = excluded.partition, record_offset = excluded.record_offset, dlq_offset = excluded.dlq_offset,
+       error = excluded.error, last_seen = excluded.last_seen, times = d.times + excluded.times,
+       state = CASE WHEN d.state = 'replayed' THEN 'waiting' ELSE d.state END
+ WHERE excluded.dlq_offset > d.dlq_offset
+   AND (excluded.partition, excluded.record_offset) IS DISTINCT FROM (d.partition, d.record_offset);
+
+-- name: list_letters
+-- Newest first, without values: only how long each is, and how it begins.
+SELECT letter_id, topic, partition, record_offset, error, order_id, client, first_seen, last_seen, times, state, replays,
+       changed_at, changed_by, reason, octet_length(value) AS bytes, substring(value FROM 1 FOR $6) AS preview
+  FROM api.dead_letter
+ WHERE (first_seen, letter_id) < ($1, $2) AND (NOT $3::boolean OR state IN ('waiting', 'replaying'))
+   AND ($4::text IS NULL OR state = $4) AND ($5::text IS NULL OR topic = $5)
+ ORDER BY first_seen DESC, letter_id DESC LIMIT $7;
+
+-- name: letter
+-- One letter, its value as far as it is shown.
+SELECT letter_id, topic, partition, record_offset, record_key, headers, error, order_id, client, first_seen, last_seen,
+       times, state, replays, changed_at, changed_by, reason, octet_length(value) AS bytes,
+       substring(value FROM 1 FOR $2) AS preview
+  FROM api.dead_letter WHERE letter_id = $1;
+
+-- name: count_letters
+-- For the metrics: what waits for a person.
+SELECT count(*) AS count FROM api.dead_letter WHERE state IN ('waiting', 'replaying');
+
+-- name: begin_replay
+-- One call has it, until it has said how it went or is taken to be dead. A person may change his mind about a discard.
+UPDATE api.dead_letter SET state = 'replaying', changed_at = clock_timestamp(), changed_by = $2, reason = NULL
+ WHERE letter_id = $1
+   AND (state IN ('waiting', 'discarded')
+        OR (state = 'replaying' AND changed_at < clock_timestamp() - make_interval(secs => $3::float8)))
+RETURNING *;
+
+-- name: end_replay
+-- A letter that has come back meanwhile (its `times` have grown) waits again.
+UPDATE api.dead_letter
+   SET state = CASE WHEN $3 AND times = $2 THEN 'replayed' ELSE 'waiting' END, replays = replays + $3::boolean::integer,
+       changed_at = clock_timestamp()
+ WHERE letter_id = $1 AND state = 'replaying'
+RETURNING letter_id;
+
+-- name: discard_letter
+-- Once: a second discard keeps the first one's time and reason.
+UPDATE api.dead_letter SET state = 'discarded', changed_at = clock_timestamp(), changed_by = $3, reason = $2
+ WHERE letter_id = $1 AND state = 'waiting'
+RETURNING letter_id;

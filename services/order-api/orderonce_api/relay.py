@@ -17,6 +17,7 @@ from orderonce_shared.contracts.commands import (
     Command,
     PlaceCommand,
     command_headers,
+    place_schema,
 )
 from orderonce_shared.contracts.topics import COMMANDS, prefixed
 from orderonce_shared.runtime.clock import Clock
@@ -33,6 +34,11 @@ BATCH = 500
 SWEEP_EVERY_S = 0.5
 LONGEST_PAUSE_S = 30.0
 MEASURE_EVERY_S = 1.0
+# An order that is not final is asked about when nothing was heard of it for so long, and then again
+# after pauses that double: a resting order costs one record in ten minutes.
+ASK_EVERY_S = 5.0
+QUIET_S = 20.0
+LONGEST_ASK_PAUSE_S = 600.0
 # A record that the broker acknowledged to us is not repeated sooner: the executor may be busy.
 TRUST_S = 5.0
 MAX_TRUSTED = 50_000
@@ -65,6 +71,7 @@ def command_of(row: Any) -> Command:
             timeline=row["timeline"],
         )
     return PlaceCommand(
+        schema=place_schema(row["quote_quantity"]),
         order_id=row["order_id"],
         client=row["client"],
         key=row["key"],
@@ -75,6 +82,7 @@ def command_of(row: Any) -> Command:
         side=row["side"],
         type=row["type"],
         quantity=row["quantity"],
+        quote_quantity=row["quote_quantity"],
         price=row["price"],
         time_in_force=row["time_in_force"],
         post_only=row["post_only"],
@@ -148,6 +156,12 @@ class Relay:
             if failed or len(rows) < BATCH:
                 return
 
+    async def ask_again(self) -> None:
+        """Puts orders of which nothing was heard for long back into the outbox (F21: Kafka lost the
+        event after the claim's). The sweeper publishes them like any other command.
+        """
+        await self._store.ask_again(QUIET_S, LONGEST_ASK_PAUSE_S, BATCH)
+
     async def _publish(self, commands: Sequence[tuple[Command, str]], by: str) -> list[bool]:
         records = [record_of(command, trace, self._topic) for command, trace in commands]
         flags = await self._publisher.publish(records)
@@ -182,7 +196,7 @@ class Line:
         self._oldest = await self._store.measure_line()
         count, oldest_s = await self._store.measure_outbox()
         self._metrics.unclaimed.set(count)
-        self._metrics.oldest_unclaimed_s.set(oldest_s)
+        self._metrics.oldest_unclaimed_s.set(oldest_s or 0.0)
 
     def oldest(self, account: str) -> datetime | None:
         return self._oldest.get(account)

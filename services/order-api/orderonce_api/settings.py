@@ -4,18 +4,19 @@ value.
 
 from typing import Annotated
 
+from orderonce_shared.runtime.database_url import DatabaseUrl
 from orderonce_shared.runtime.settings import ServiceSettings
+from orderonce_shared.runtime.transport import TransportSettings
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 
-class OrderApiSettings(ServiceSettings):
+class OrderApiSettings(TransportSettings):
     model_config = SettingsConfigDict(
         env_prefix="ORDER_API_", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    database_url: SecretStr = Field(description="Postgres, as the role order_api")
-    kafka_bootstrap: str = Field(description="Kafka's bootstrap servers, host:port")
+    database_url: DatabaseUrl = Field(description="Postgres, as the role order_api")
     pepper: SecretStr = Field(description="64 hex digits: keys the MACs of API keys at rest")
     topic_prefix: str = Field(default="", description="prefix of topics and consumer groups")
     host: str = Field(default="127.0.0.1", description="address of both ports")
@@ -47,5 +48,5 @@ class CreateKeySettings(ServiceSettings):
         env_prefix="ORDER_API_", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    database_url: SecretStr
+    database_url: DatabaseUrl
     pepper: SecretStr

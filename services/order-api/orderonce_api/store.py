@@ -152,7 +152,7 @@ class PlaceRow(NamedTuple):
     symbol: str
     side: str
     type: str
-    quantity: Decimal
+    quantity: Decimal | None
     price: Decimal | None
     time_in_force: str
     post_only: bool
@@ -163,6 +163,8 @@ class PlaceRow(NamedTuple):
     deadline: datetime
     denial_code: str | None
     denial_detail: str | None
+    schema: str
+    quote_quantity: Decimal | None
 
 
 class CancelRow(NamedTuple):
@@ -230,16 +232,16 @@ class Store:
         rows = await self._fetch(query, *arguments)
         return rows[0] if rows else None
 
-    async def _under_lock(self, lock: str, query: str, *arguments: Any) -> list[Row]:
-        """LOCK TABLE, then one statement, in one transaction: what it is for stands in
-        queries.sql.
+    async def _after(self, first: str, query: str, *arguments: Any) -> list[Row]:
+        """One statement after another (a LOCK TABLE, a SET LOCAL) in one transaction: what that is
+        for stands in queries.sql.
         """
         async with (
             _sorted_errors(),
             self._pool.acquire(timeout=CONNECT_LIMIT_S) as connection,
             connection.transaction(),
         ):
-            await connection.execute(QUERIES[lock], timeout=ANSWER_LIMIT_S)
+            await connection.execute(QUERIES[first], timeout=ANSWER_LIMIT_S)
             rows: list[Row] = await connection.fetch(
                 QUERIES[query], *arguments, timeout=ANSWER_LIMIT_S
             )
@@ -247,6 +249,10 @@ class Store:
 
     async def take_due(self, limit: int, longest_pause_s: float) -> list[Row]:
         return await self._fetch("take_due", limit, longest_pause_s)
+
+    async def ask_again(self, quiet_s: float, longest_pause_s: float, limit: int) -> int:
+        """Puts quiet orders back into the outbox; gives how many."""
+        return len(await self._fetch("ask_again", quiet_s, longest_pause_s, limit))
 
     async def retry_soon(self, keys: Sequence[tuple[str, str]]) -> None:
         await self._fetch("retry_soon", *columns(keys))
@@ -274,20 +280,13 @@ class Store:
     async def order_by_key(self, client: str, key: str) -> Row | None:
         return await self._one("order_by_key", client, key)
 
-    async def list_orders(
-        self,
-        client: str,
-        *,
-        below: int,
-        account: str | None,
-        accounts: list[str] | None,
-        status: str | None,
-        live_only: bool,
-        limit: int,
-    ) -> list[Row]:
-        """`accounts` is what the caller may see, None for all; `account` what it asked for."""
-        query = "list_live_orders" if live_only else "list_orders"
-        return await self._fetch(query, client, below, account, accounts, status, limit)
+    async def list_orders(self, client: str, *asked: Any, limit: int) -> list[Row]:
+        """`asked`: the parameters of the query between client and limit, in their order."""
+        return await self._after("plan_anew", "list_orders", client, *asked, limit)
+
+    async def settled_orders(self, asked: Sequence[tuple[UUID, bool]]) -> list[Row]:
+        """(order id, whether `open` is an answer) each -> the orders that have settled."""
+        return await self._fetch("settled_orders", *columns(asked)) if asked else []
 
     async def order_events(self, order_id: UUID, limit: int) -> list[Row]:
         return await self._fetch("order_events", order_id, limit)
@@ -335,11 +334,11 @@ class Store:
         return await self._one("admit_account", account, venue, venue_uid)
 
     async def halt_account(self, account: str, reason: str | None) -> Row | None:
-        rows = await self._under_lock("lock_accounts", "halt_account", account, reason)
+        rows = await self._after("lock_accounts", "halt_account", account, reason)
         return rows[0] if rows else None
 
     async def resume_account(self, account: str) -> Row | None:
-        rows = await self._under_lock("lock_accounts", "resume_account", account)
+        rows = await self._after("lock_accounts", "resume_account", account)
         return rows[0] if rows else None
 
     async def on_the_wire(self, account: str) -> list[str]:

@@ -2,15 +2,19 @@
 there.
 """
 
+import base64
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from orderonce_shared.contracts.topics import Headers
 from orderonce_shared.contracts.wire import render_time
 from orderonce_shared.domain.money import average_price, render_amount
 from orderonce_shared.runtime.bearer import Caller
 
 Json = dict[str, Any]
+MAX_HEADERS = 64  # of a dead letter that are shown; ours have some twenty
+MAX_HEADER_BYTES = 1_024
 
 
 def _amount(value: Decimal | None) -> str | None:
@@ -42,11 +46,13 @@ def order(row: Any) -> Json:
         "side": row["side"],
         "type": row["type"],
         "quantity": _amount(row["quantity"]),
+        "quote_quantity": _amount(row["quote_quantity"]),
         "price": _amount(row["price"]),
-        "time_in_force": row["time_in_force"],
+        "time_in_force": None if row["type"] == "market" else row["time_in_force"],
         "post_only": row["post_only"],
         "client_tag": row["client_tag"],
         "status": row["status"],
+        "parked": row["parked"],
         "final": row["final"],
         "reason": _reason(row),
         "cancel_requested": row["cancel_requested"],
@@ -123,7 +129,14 @@ def admin_account(row: Any) -> Json:
 
 
 def instrument(row: Any) -> Json:
-    amounts = ("tick_size", "step_size", "min_quantity", "max_quantity", "min_notional")
+    amounts = (
+        "tick_size",
+        "step_size",
+        "min_quantity",
+        "max_quantity",
+        "min_notional",
+        "quote_step",
+    )
     return {
         "symbol": row["symbol"],
         "base": row["base"],
@@ -132,6 +145,83 @@ def instrument(row: Any) -> Json:
         "reference_price": _amount(row["reference_price"]),
         "reference_at": _time(row["reference_at"]),
     }
+
+
+def idempotency(client: str, since: datetime, counts: Any, conflicts: list[Any]) -> Json:
+    names = ("first_accepts", "denials", "replays", "conflicts", "expired")
+    return {
+        "client": client,
+        "since": render_time(since),
+        **{name: counts[name] for name in names},
+        "last_conflicts": [
+            {
+                "at": render_time(row["at"]),
+                "idempotency_key": row["key"],
+                "order_id": str(row["order_id"]),
+                "differs": row["differs"],
+                "kid": row["key_id"],
+            }
+            for row in conflicts
+        ],
+    }
+
+
+def _blob(value: bytes, whole: int) -> Json:
+    """Any bytes, safe for a screen: text where every character can be shown, else base64. `whole`
+    is the length of what this is the beginning of.
+    """
+    cut = len(value) < whole
+    for trim in range(4 if cut else 1):  # a cut may go through a character
+        try:
+            text = value[: len(value) - trim].decode()
+        except UnicodeDecodeError:
+            continue
+        if all(char.isprintable() or char in "\n\t" for char in text):
+            return {"encoding": "utf-8", "text": text, "bytes": whole, "whole": not cut}
+        break
+    text = base64.b64encode(value).decode()
+    return {"encoding": "base64", "text": text, "bytes": whole, "whole": not cut}
+
+
+def letter(row: Any, *, replayable: bool) -> Json:
+    """A dead letter as a list shows it: only the beginning of its value."""
+    return {
+        "letter_id": str(row["letter_id"]),
+        "state": row["state"],
+        "replayable": replayable,
+        "topic": row["topic"],
+        "partition": row["partition"],
+        "offset": row["record_offset"],
+        "error": row["error"],
+        "order_id": None if row["order_id"] is None else str(row["order_id"]),
+        "client": row["client"],
+        "first_seen": render_time(row["first_seen"]),
+        "last_seen": render_time(row["last_seen"]),
+        "times": row["times"],
+        "replays": row["replays"],
+        "changed_at": _time(row["changed_at"]),
+        "changed_by": row["changed_by"],
+        "reason": row["reason"],
+        "value": _blob(row["preview"], row["bytes"]),
+    }
+
+
+def whole_letter(row: Any, headers: Headers, *, replayable: bool) -> Json:
+    """With its key and headers; of these the first MAX_HEADERS, each cut like a value."""
+    key = row["record_key"]
+    return {
+        **letter(row, replayable=replayable),
+        "key": None if key is None else _blob(key[:MAX_HEADER_BYTES], len(key)),
+        "headers": [
+            {"name": _printable(name), "value": _blob(value[:MAX_HEADER_BYTES], len(value))}
+            for name, value in headers[:MAX_HEADERS]
+        ],
+        "header_count": len(headers),
+    }
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)[:MAX_HEADER_BYTES]
 
 
 def caller(who: Caller) -> Json:

@@ -82,18 +82,32 @@ class Body(BaseModel):
 
 
 class PlaceBody(Body):
-    """One order. `expires_at` is the last moment at which it may be sent to the venue."""
+    """One order. `expires_at` is the last moment at which it may be sent to the venue. A market
+    buy may give `quote_quantity`, what it spends of the quote asset, instead of `quantity`.
+    """
 
     account: Name
     symbol: Symbol
     side: Side
     type: OrderType
-    quantity: PositiveAmount
+    quantity: PositiveAmount | None = None
+    quote_quantity: PositiveAmount | None = None
     price: PositiveAmount | None = None
     time_in_force: TimeInForce = TimeInForce.GTC
     post_only: StrictBool = False
     expires_at: Moment | None = None
     client_tag: Tag | None = None
+
+    @model_validator(mode="after")
+    def _says_how_much(self) -> "PlaceBody":
+        if self.quote_quantity is not None:
+            if self.type is not OrderType.MARKET or self.side is not Side.BUY:
+                raise ValueError("quote_quantity: only a market buy takes one; give quantity")
+            if self.quantity is not None:
+                raise ValueError("quote_quantity: not beside quantity; give one of them")
+        elif self.quantity is None:
+            raise ValueError("quantity: needed (a market buy may give quote_quantity instead)")
+        return self
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> "PlaceBody":
@@ -138,6 +152,14 @@ class AdmitAccountBody(Body):
     account: Name
     venue: Name
     venue_uid: Title
+
+
+class ReplayBody(Body):
+    """Nothing is needed to replay; an empty body or `{}`."""
+
+
+class DiscardBody(Body):
+    reason: Title | None = None
 
 
 class HaltBody(Body):
@@ -192,6 +214,11 @@ Status = Literal[
 
 
 class OrderShown(Shown):
+    """One order. Of `quantity` and `quote_quantity` (market buys alone) one is null: the order as
+    it was asked for; what it came to stands in `filled_quantity`. A market order has no
+    `time_in_force`. `parked`: accepted, and its record lies in the dead letters.
+    """
+
     order_id: str
     client_order_id: str
     idempotency_key: str
@@ -200,12 +227,14 @@ class OrderShown(Shown):
     symbol: str
     side: Side
     type: OrderType
-    quantity: Amount
+    quantity: Amount | None
+    quote_quantity: Amount | None
     price: Amount | None
-    time_in_force: TimeInForce
+    time_in_force: TimeInForce | None
     post_only: bool
     client_tag: str | None
     status: Status
+    parked: bool
     final: bool
     reason: ReasonShown | None
     cancel_requested: bool
@@ -294,6 +323,7 @@ class InstrumentShown(Shown):
     min_quantity: Amount
     max_quantity: Amount
     min_notional: Amount
+    quote_step: Amount | None
     reference_price: Amount | None
     reference_at: ShownTime | None
 

@@ -19,11 +19,13 @@ from pydantic import (
     PlainSerializer,
     StrictInt,
     StringConstraints,
+    WithJsonSchema,
 )
 
 from orderonce_shared.domain.money import (
     MAX_BOOKED_PLACES,
     MAX_DECIMAL_PLACES,
+    MAX_INTEGER_DIGITS,
     parse_amount,
     render_amount,
 )
@@ -54,14 +56,20 @@ def _signed(value: object) -> Decimal:
     return _booked(value)
 
 
+def _amount_schema(sign: str, places: int) -> WithJsonSchema:
+    pattern = rf"^{sign}[0-9]{{1,{MAX_INTEGER_DIGITS}}}(\.[0-9]{{1,{places}}})?$"
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
+_AS_TEXT = PlainSerializer(render_amount, return_type=str)
 Amount = Annotated[
-    Decimal, BeforeValidator(_unsigned), PlainSerializer(render_amount, return_type=str)
+    Decimal, BeforeValidator(_unsigned), _AS_TEXT, _amount_schema("", MAX_DECIMAL_PLACES)
 ]
 BookedAmount = Annotated[
-    Decimal, BeforeValidator(_booked), PlainSerializer(render_amount, return_type=str)
+    Decimal, BeforeValidator(_booked), _AS_TEXT, _amount_schema("", MAX_BOOKED_PLACES)
 ]
 SignedAmount = Annotated[
-    Decimal, BeforeValidator(_signed), PlainSerializer(render_amount, return_type=str)
+    Decimal, BeforeValidator(_signed), _AS_TEXT, _amount_schema("-?", MAX_BOOKED_PLACES)
 ]
 
 
@@ -96,6 +104,7 @@ Timestamp = Annotated[
     BeforeValidator(_only_rfc3339),
     AfterValidator(_in_utc),
     PlainSerializer(render_time, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 
 

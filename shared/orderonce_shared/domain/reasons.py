@@ -19,6 +19,7 @@ class DenialCode(StrEnum):
     QUANTITY_MIN = "quantity-min"
     QUANTITY_MAX = "quantity-max"
     PRICE_TICK = "price-tick"
+    QUOTE_QUANTITY_STEP = "quote-quantity-step"
     NOTIONAL_MIN = "notional-min"
     QUANTITY_CAP = "quantity-cap"
     NOTIONAL_CAP = "notional-cap"
@@ -48,6 +49,7 @@ REASON_TEXT: dict[DenialCode | EndingCode, str] = {
     DenialCode.QUANTITY_MIN: "quantity is below the venue's minimum",
     DenialCode.QUANTITY_MAX: "quantity is above the venue's maximum",
     DenialCode.PRICE_TICK: "price is not a multiple of the tick size",
+    DenialCode.QUOTE_QUANTITY_STEP: "quote_quantity is finer than the venue takes",
     DenialCode.NOTIONAL_MIN: "price times quantity is below the venue's minimum",
     DenialCode.QUANTITY_CAP: "quantity is above the cap of this API key",
     DenialCode.NOTIONAL_CAP: "price times quantity is above the cap of this API key",

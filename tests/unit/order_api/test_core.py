@@ -224,3 +224,43 @@ def test_a_stuck_line() -> None:
     assert stuck(21, 60)
     assert stuck(6, 5)
     assert not stuck(4, 5)
+
+
+BY_QUOTE = replace(MARKET, quantity=None, quote_quantity=Decimal("50.00"))
+QUOTE_FACTS = replace(FACTS, instrument=replace(RULES, quote_step=Decimal("0.01")))
+STALE = replace(RULES, reference_at=NOW - timedelta(hours=1), quote_step=Decimal("0.01"))
+
+
+@pytest.mark.parametrize(
+    ("amount", "caps", "verdict"),
+    [
+        ("50.00", NO_CAPS, core.Pass()),
+        ("50.001", NO_CAPS, denied(DenialCode.QUOTE_QUANTITY_STEP)),
+        ("4.99", NO_CAPS, denied(DenialCode.NOTIONAL_MIN)),
+        ("5.00", NO_CAPS, core.Pass()),
+        ("50.00", core.Caps(notional=Decimal("49.99")), denied(DenialCode.NOTIONAL_CAP)),
+        ("50.00", core.Caps(quantity=Decimal("0.0499")), denied(DenialCode.QUANTITY_CAP)),
+        ("50.00", core.Caps(quantity=Decimal("0.05")), core.Pass()),
+    ],
+)
+def test_an_order_by_quote_amount(amount: str, caps: core.Caps, verdict: core.Verdict) -> None:
+    """Its notional is exact; how much of the base asset it is, the reference price says."""
+    terms = replace(BY_QUOTE, quote_quantity=Decimal(amount))
+    assert core.check(terms, LATER, QUOTE_FACTS, caps) == verdict
+
+
+def test_a_quote_amount_needs_no_price_unless_a_cap_on_quantity_does() -> None:
+    stale = replace(FACTS, instrument=STALE)
+    assert core.check(BY_QUOTE, LATER, stale, NO_CAPS) == core.Pass()
+    told = core.check(BY_QUOTE, LATER, stale, core.Caps(quantity=Decimal("1")))
+    assert isinstance(told, core.CannotTell)
+    unknown = replace(BY_QUOTE, quote_quantity=Decimal("50.0000001"))
+    assert core.check(unknown, LATER, FACTS, NO_CAPS) == core.Pass()  # the venue is the judge
+
+
+def test_a_quote_amount_leaves_the_text_of_other_orders_as_it_was() -> None:
+    """A fingerprint that changed would answer honest retries of yesterday's keys with a 422."""
+    assert "quote_quantity" not in core.canonical_place(GOOD, None, None)
+    first = core.canonical_text("POST", "/v1/orders", core.canonical_place(MARKET, None, None))
+    second = core.canonical_text("POST", "/v1/orders", core.canonical_place(BY_QUOTE, None, None))
+    assert core.differing_fields(first, second) == ("quantity", "quote_quantity")

@@ -6,7 +6,8 @@ from typing import Any, cast
 import pytest
 from orderonce_api import errors, openapi
 from orderonce_api.admin import Admin, admin_app
-from orderonce_api.bots import PAGES, Bots, bots_app
+from orderonce_api.bots import Bots, bots_app
+from orderonce_api.surroundings import PAGES
 from orderonce_shared.contracts.http import PlaceBody
 from orderonce_shared.runtime.process import Health
 from prometheus_client import CollectorRegistry
@@ -31,8 +32,8 @@ def test_deterministic() -> None:
 def test_every_route_is_documented() -> None:
     unused = cast(Any, None)
     apps = (
-        (BOTS, bots_app(cast(Bots, None))),
-        (ADMIN, admin_app(Admin(unused, unused, Health(), CollectorRegistry()))),
+        (BOTS, bots_app(Bots(*[unused] * 7))),
+        (ADMIN, admin_app(Admin(unused, unused, unused, Health(), CollectorRegistry()))),
     )
     for document, app in apps:
         served = {
@@ -69,14 +70,19 @@ def test_place() -> None:
     assert body == {"$ref": "#/components/schemas/PlaceBody"}
     schema = BOTS["components"]["schemas"]["PlaceBody"]
     assert set(schema["properties"]) == set(PlaceBody.model_fields)
-    assert schema["properties"]["quantity"]["type"] == "string"
+    for name in ("quantity", "quote_quantity"):
+        assert [one["type"] for one in schema["properties"][name]["anyOf"]] == ["string", "null"]
     assert schema["additionalProperties"] is False
-    assert {p["name"] for p in place["parameters"]} == {"Idempotency-Key", "traceparent"}
+    assert {p["name"] for p in place["parameters"]} == {"Idempotency-Key", "Prefer", "traceparent"}
     assert set(place["responses"]) == {
-        "202", "400", "401", "403", "409", "413", "415", "422", "429", "500", "503",
+        "200", "202", "400", "401", "403", "409", "413", "415", "422", "429", "500", "503",
     }  # fmt: skip
     accepted = place["responses"]["202"]["headers"]
-    assert set(accepted) == {"Location", "Idempotency-Key", "Idempotent-Replayed", "X-Request-Id"}
+    assert set(accepted) == {
+        "Location", "Idempotency-Key", "Idempotent-Replayed", "Preference-Applied", "X-Request-Id",
+    }  # fmt: skip
+    settled = place["responses"]["200"]["content"]["application/json"]["schema"]
+    assert settled == {"$ref": "#/components/schemas/OrderShown"}
     assert place["security"] == [{"bearer": []}]
 
 

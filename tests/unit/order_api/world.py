@@ -20,9 +20,15 @@ from orderonce_api.cancel import Canceling
 from orderonce_api.desk import Desk
 from orderonce_api.follow import Follower
 from orderonce_api.http import Edge
+from orderonce_api.key_store import KeyStore
 from orderonce_api.keys import Keeper, create_key
+from orderonce_api.letter_store import LetterStore
+from orderonce_api.letters import Letters
 from orderonce_api.metrics import Metrics
 from orderonce_api.relay import Line, Relay
+from orderonce_api.surroundings import Surroundings
+from orderonce_api.tally import Tally
+from orderonce_api.waiting import Waiters
 from orderonce_shared.contracts.http import CreateKeyBody
 from orderonce_shared.domain.money import parse_amount
 from orderonce_shared.runtime.bearer import Bearer
@@ -31,7 +37,7 @@ from orderonce_shared.runtime.database import Pool, open_pool
 from orderonce_shared.runtime.failpoints import Failpoints
 from orderonce_shared.runtime.kafka import Outgoing
 from orderonce_shared.runtime.logs import configure_logs
-from orderonce_shared.runtime.process import Health
+from orderonce_shared.runtime.process import Process
 from pydantic import SecretStr
 
 PEPPER = bytes.fromhex("ab" * 32)
@@ -68,6 +74,10 @@ class Api:
     follower: Follower
     bots: Edge
     admin: Edge
+    tally: Tally
+    waiters: Waiters
+    letters: Letters
+    process: Process
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
@@ -109,16 +119,22 @@ async def _api(url: str, key_life: timedelta) -> Api:
     line = Line(kept, metrics, timedelta(seconds=20))
     writers = store.Writer(SecretStr(url), "place"), store.Writer(SecretStr(url), "cancel")
     defaults = core.Defaults(timedelta(seconds=30), timedelta(seconds=120))
+    key_store = KeyStore(pool)
+    tally = Tally(key_store, clock)
+    process = Process(log)
+    waiters = Waiters(kept, metrics, process)
+    letters = Letters(LetterStore(pool), memory, "", clock, metrics, log)
     desks = [
-        Desk(writer, relay, line, clock, metrics, log, Failpoints(), key_life, defaults)
+        Desk(writer, relay, line, clock, metrics, log, Failpoints(), key_life, defaults, tally)
         for writer in writers
     ]
     bearer = Bearer(pool, PEPPER, clock)
     gate = Gate(bearer, log)
     placing = Placing(desks[0])
-    bots = bots_app(Bots(gate, placing, Canceling(desks[1]), kept, clock))
+    surroundings = Surroundings(gate, tally, kept, key_store, clock)
+    bots = bots_app(Bots(gate, placing, Canceling(desks[1]), waiters, surroundings, kept, clock))
     keeper = Keeper(kept, PEPPER, bearer, log)
-    admin = admin_app(Admin(gate, keeper, Health(), metrics.registry))
+    admin = admin_app(Admin(gate, keeper, letters, process.health, metrics.registry))
     return Api(
         pool,
         writers[0],
@@ -133,6 +149,10 @@ async def _api(url: str, key_life: timedelta) -> Api:
         Follower(kept, metrics, log),
         Edge(bots, log, metrics),
         Edge(admin, log, metrics),
+        tally,
+        waiters,
+        letters,
+        process,
     )
 
 
