@@ -29,6 +29,9 @@ class Budget:
     filled_at: float = 0.0
     creates_in_flight: int = 0
     paused_until: float = 0.0
+    taken_creates: int = 0  # these three only grow: lane_numbers.py shows them
+    taken_questions: float = 0.0
+    waited_s: float = 0.0
 
     def __post_init__(self) -> None:
         assert 0 <= self.limits.reserve < self.limits.burst
@@ -52,13 +55,23 @@ class Budget:
         assert self.creates_in_flight >= 0
         if unused:
             self.tokens = min(self.tokens + 1, self.limits.burst)
+        else:
+            self.taken_creates += 1
 
     def take_question(self, now: float, weight: float = 1.0) -> float:
         """Takes the tokens of a look-up or cancel, from the reserve too. Returns the seconds to
         wait before it leaves: a question is late rather than lost."""
         self._refill(now)
         self.tokens -= weight
-        return max(0.0, -self.tokens / self.limits.requests_per_s)
+        self.taken_questions += weight
+        wait_s = max(0.0, -self.tokens / self.limits.requests_per_s)
+        self.waited_s += wait_s
+        return wait_s
+
+    def left(self, now: float) -> float:
+        """Tokens at this moment; below zero while questions wait."""
+        self._refill(now)
+        return self.tokens
 
     def may_poll(self, now: float) -> bool:
         """Whether a poll that can wait (open orders) may leave: the reserve is for what cannot."""

@@ -16,6 +16,7 @@ from orderonce_shared.domain.lifecycle import State
 from orderonce_shared.domain.venue import CannotAsk, Found, NoSuchOrder
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.process import Process
+from orderonce_shared.runtime.tracing import trace_id
 from orderonce_shared.venues.evidence import evidence_for
 
 from orderonce_executor.look import Looker
@@ -80,8 +81,11 @@ class Canceller:
         )
         # After an error: the mark is durable, so the next step tries again.
         try:
-            order_id = str(placement.order_id)
-            await self.process.attempt("cancel-failed", self._ask(placement), order_id=order_id)
+            about = {
+                "order_id": str(placement.order_id),
+                "trace_id": trace_id(placement.traceparent),
+            }
+            await self.process.attempt("cancel-failed", self._ask(placement), **about)
         finally:
             self.busy.pop(placement.order_id, None)
 
@@ -90,7 +94,12 @@ class Canceller:
         if door is None:
             return
         await self.looker.take_turn(placement)
+        span = self.looker.process.tracing.begin(
+            "cancel at venue", placement.traceparent, "client", venue=placement.venue,
+            order_id=placement.order_id, state=placement.state.value,
+        )  # fmt: skip
         verdict = await door.cancel(placement.symbol, placement.client_order_id)
+        span.end(verdict=type(verdict).__name__.lower())
         self.metrics.cancels.labels(type(verdict).__name__.lower()).inc()
         match verdict:
             case Found(order):

@@ -57,6 +57,7 @@ class ClaimStore(PgStore):
             [c.timeline for _, c in pairs],
             self.timeline,
             self.owner,
+            [c.quote_quantity for _, c in pairs],
         )
         return [placement(row) for row in found]
 
@@ -157,6 +158,7 @@ class ClaimStore(PgStore):
             c.accept_seq,
             c.seq,
             c.timeline,
+            c.quote_quantity,
         )
         if found is None:
             raise TimelineError("the database is on another history than this row")

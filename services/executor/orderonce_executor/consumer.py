@@ -6,20 +6,20 @@ record by record: nothing that a stranger writes may stop the door for good. A s
 build does not know parks its partition, loudly: a rolling upgrade must not discard good orders.
 """
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from aiokafka import ConsumerRecord
 from orderonce_shared.contracts.commands import Command, UnknownSchemaError, decode_command
+from orderonce_shared.contracts.letters import DLQ_HEADERS, Origin, letter_headers
 from orderonce_shared.contracts.topics import DLQ, header
 from orderonce_shared.contracts.wire import render_time
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.failpoints import Failpoints
-from orderonce_shared.runtime.kafka import Batch, Parked
+from orderonce_shared.runtime.kafka import PARK_S, Batch, Parked
 from orderonce_shared.runtime.process import Process
-from orderonce_shared.runtime.tracing import continue_trace
+from orderonce_shared.runtime.tracing import trace_id
 
 from orderonce_executor.claim import Asked, Claim, claim
 from orderonce_executor.claim_store import ClaimStore
@@ -28,9 +28,7 @@ from orderonce_executor.ports import Letter, Posted
 from orderonce_executor.store import POISON, RacedError
 
 RACE_TRIES = 5
-ERROR_CHARACTERS = 300
 MAX_VALUE_BYTES = 64 * 1024  # a command is below 2 KiB; more is not one
-DLQ_HEADERS = ("dlq_key", "dlq_topic", "dlq_partition", "dlq_offset", "dlq_error", "dlq_first_seen")
 
 Place = tuple[str, int]
 
@@ -57,6 +55,10 @@ class Consumer:
     on_posted: Callable[[Sequence[Posted]], None]
     on_claim: Callable[[Claim], None]
     waiting: list[Claim] = field(default_factory=list)
+    parked_at: dict[Place, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.metrics.parked.set_function(self._resting)
 
     async def handle(self, records: Batch) -> Parked | None:
         read = self._read(records)
@@ -138,13 +140,14 @@ class Consumer:
                 self.process.log.error(
                     "command-undecodable",
                     order_id=header(record.headers, "order_id"),
+                    trace_id=trace_id(header(record.headers, "traceparent")),
                     partition=record.partition,
                     offset=record.offset,
                     error=type(error).__name__,
                 )
                 read.dead.append(self._dead_letter(record, str(error)))
             else:
-                trace = continue_trace(header(record.headers, "traceparent"))
+                trace = self.process.tracing.continue_record(record)
                 refuse = partial(self._dead_letter, record)
                 read.asked.append(Asked(command, command.payload_hash(), trace, refuse))
             read.positions[place] = record.offset + 1
@@ -158,7 +161,7 @@ class Consumer:
     def _park(self, record: ConsumerRecord, error: str) -> None:
         part = f"partition {record.topic}/{record.partition}"
         self.process.health.trouble(part, f"parked at offset {record.offset}: {error}")
-        self.metrics.parked.inc()
+        self.parked_at[record.topic, record.partition] = self.clock.monotonic()
         self.process.log.error(
             "partition-parked",
             partition=record.partition,
@@ -167,22 +170,26 @@ class Consumer:
             todo="start an executor that knows this schema",
         )
 
+    def _resting(self) -> float:
+        """Partitions parked here of late: one that another process reads by now is not parked
+        again by this one."""
+        since = self.clock.monotonic() - 2 * PARK_S
+        return float(sum(at > since for at in self.parked_at.values()))
+
     def _dead_letter(self, record: ConsumerRecord, error: str) -> Letter:
         """Original key, bytes and headers, and where they came from. The outbox keeps keys as text,
-        without NUL: a key that is not such a text is in a header too."""
-        key = record.key or b""
-        text = key.decode("utf-8", "replace").replace("\0", "\ufffd")
-        headers = list(record.headers)
-        if text.encode() != key:
-            headers.append(("dlq_key", base64.b64encode(key)))
-        headers += [
-            ("dlq_topic", record.topic.encode()),
-            ("dlq_partition", str(record.partition).encode()),
-            ("dlq_offset", str(record.offset).encode()),
-            ("dlq_error", error[:ERROR_CHARACTERS].encode("utf-8", "replace")),
-            ("dlq_first_seen", render_time(self.clock.now()).encode()),
-        ]
-        return Letter(DLQ, text, record.value or b"", headers)
+        without NUL; the exact one is in a header."""
+        text = (record.key or b"").decode("utf-8", "replace").replace("\0", "\ufffd")
+        origin = Origin(
+            record.topic,
+            record.partition,
+            record.offset,
+            record.key,
+            list(record.headers),
+            error,
+            render_time(self.clock.now()),
+        )
+        return Letter(DLQ, text, record.value or b"", letter_headers(origin))
 
     def _tell(self, read: Read, result: Claim, count: int) -> None:
         for one, trouble in result.alarms:
@@ -191,12 +198,14 @@ class Consumer:
             self.process.log.error(
                 "command-refused",
                 order_id=str(one.command.order_id),
+                trace_id=trace_id(one.traceparent),
                 client=one.command.client,
                 why=trouble,
                 alarm=True,
             )
         for topic, partition in read.positions.keys() - read.parked.keys():
             self.process.health.fine(f"partition {topic}/{partition}")
+            self.parked_at.pop((topic, partition), None)
         self.metrics.batch.observe(count)
         self.metrics.claims.inc(len(result.claimed))
         self.metrics.repeats.inc(result.repeats)

@@ -15,7 +15,7 @@ rules make it safe to apply words late, twice or out of order:
 Returning the same placement means: nothing to store. The caller compares with `is`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -157,7 +157,7 @@ def decide(placement: Placement, heard: Heard, now: datetime) -> Decision:
             result = _cancel_asked(placement)
         case WatchEnded():
             done = placement.state in FINAL and not placement.settled
-            result = (replace(placement, settled=True) if done else placement), ()
+            result = (placement._replace(settled=True) if done else placement), ()
         case _:
             assert_never(heard)
     _assert_lawful(placement, result[0])
@@ -211,8 +211,7 @@ def _send_again(
         return _end(p, State.CANCELED, EndingCode.CANCELED_BY_CLIENT), ()
     back_off = min(FIRST_BACK_OFF_S * 2.0**p.refusals, LONGEST_BACK_OFF_S)
     pause = max(pause_s, back_off)
-    again = replace(
-        p,
+    again = p._replace(
         state=State.CLAIMED,
         refusals=p.refusals + 1,
         last_refusal=refusal,
@@ -224,8 +223,7 @@ def _send_again(
 
 
 def _unknown(p: Placement, detail: str, now: datetime) -> Decision:
-    unknown = replace(
-        p,
+    unknown = p._replace(
         state=State.UNKNOWN,
         reason_code=EndingCode.NO_WORD_FROM_VENUE.value,
         reason_detail=detail,
@@ -246,11 +244,11 @@ def _proven_absent(p: Placement, attempt: int, now: datetime) -> Decision:
 
 def _cancel_asked(p: Placement) -> Decision:
     if p.state is State.CLAIMED:
-        marked = replace(p, cancel_requested=True)
+        marked = p._replace(cancel_requested=True)
         return _end(marked, State.CANCELED, EndingCode.CANCELED_BY_CLIENT), ()
     if p.state in FINAL:
         return p, ()  # too late, and the mark would change nothing
-    marked = p if p.cancel_requested else replace(p, cancel_requested=True)
+    marked = p if p.cancel_requested else p._replace(cancel_requested=True)
     return marked, (CancelAtVenue(),)
 
 
@@ -284,12 +282,12 @@ def _venue_word(p: Placement, order: VenueOrder, fills_known: bool, now: datetim
     if target in FINAL and not fills_known:
         target, incident = State.OPEN, (*incident, LookUp())
     if target is State.OPEN:
-        live = replace(
-            merged, state=State.OPEN, reason_code=None, reason_detail=None, settled=False
+        live = merged._replace(
+            state=State.OPEN, reason_code=None, reason_detail=None, settled=False
         )
         if live == p:
             return p, _cancel_if_marked(p)
-        return replace(live, next_at=now), (*incident, *_cancel_if_marked(p))
+        return live._replace(next_at=now), (*incident, *_cancel_if_marked(p))
     if target is State.FILLED:
         return _cleared(merged, State.FILLED), incident
     return _watched(_end(merged, State.CANCELED, _why_canceled(p, order)), now), incident
@@ -336,8 +334,7 @@ def _cancel_if_marked(p: Placement) -> tuple[Action, ...]:
 
 def _merged(p: Placement, order: VenueOrder) -> Placement:
     newer = order.filled_quantity > p.filled_quantity
-    return replace(
-        p,
+    return p._replace(
         venue_order_id=p.venue_order_id or order.venue_order_id,
         filled_quantity=order.filled_quantity if newer else p.filled_quantity,
         filled_cost=order.filled_cost if newer else p.filled_cost,
@@ -356,17 +353,17 @@ def _end(
     p: Placement, state: State, code: EndingCode | DenialCode, detail: str | None = None
 ) -> Placement:
     text = detail if detail is not None else REASON_TEXT[code]
-    return replace(p, state=state, reason_code=code.value, reason_detail=text, settled=True)
+    return p._replace(state=state, reason_code=code.value, reason_detail=text, settled=True)
 
 
 def _cleared(p: Placement, state: State) -> Placement:
-    return replace(p, state=state, reason_code=None, reason_detail=None, settled=True)
+    return p._replace(state=state, reason_code=None, reason_detail=None, settled=True)
 
 
 def _watched(p: Placement, now: datetime) -> Placement:
     """Ended, and looked at once more later: a fill may still come, or an order that was not
     there."""
-    return replace(p, settled=False, next_at=now + timedelta(seconds=WATCH_AFTER_END_S))
+    return p._replace(settled=False, next_at=now + timedelta(seconds=WATCH_AFTER_END_S))
 
 
 def look_up_pause_s(age_s: float) -> float:
@@ -380,7 +377,7 @@ def with_fees(p: Placement, fees: tuple[Fee, ...]) -> Placement:
     totals = {fee.asset: fee.amount for fee in p.fees}
     for fee in fees:
         totals[fee.asset] = add(totals.get(fee.asset, Decimal(0)), fee.amount)
-    return replace(p, fees=tuple(Fee(asset, totals[asset]) for asset in sorted(totals)))
+    return p._replace(fees=tuple(Fee(asset, totals[asset]) for asset in sorted(totals)))
 
 
 def _assert_lawful(before: Placement, after: Placement) -> None:

@@ -50,9 +50,14 @@ class Looker:
             return CannotAsk("the account is not served here", {})
         assert placement.signed_at_ms is not None
         await self.take_turn(placement)
+        span = self.process.tracing.begin(
+            "look up at venue", placement.traceparent, "client", venue=placement.venue,
+            order_id=placement.order_id, state=placement.state.value,
+        )  # fmt: skip
         verdict = await door.find(
             placement.symbol, placement.client_order_id, signed_at_ms=placement.signed_at_ms
         )
+        span.end(verdict=type(verdict).__name__.lower())
         self.metrics.look_ups.labels(type(verdict).__name__.lower()).inc()
         return verdict
 

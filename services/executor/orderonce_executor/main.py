@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from orderonce_shared.contracts.topics import COMMANDS, prefixed
 from orderonce_shared.runtime.admin import admin_routes
 from orderonce_shared.runtime.clock import SystemClock
-from orderonce_shared.runtime.database import Pool, open_pool
+from orderonce_shared.runtime.database import Pool, pool_when_ready
 from orderonce_shared.runtime.failpoints import Failpoints
 from orderonce_shared.runtime.ids import new_order_id
 from orderonce_shared.runtime.kafka import (
@@ -17,8 +17,10 @@ from orderonce_shared.runtime.kafka import (
     subscribe_batches,
 )
 from orderonce_shared.runtime.logs import configure_logs
+from orderonce_shared.runtime.otel import open_tracing
 from orderonce_shared.runtime.process import Process, listen, run_service, serve
 from orderonce_shared.runtime.settings import read_settings
+from orderonce_shared.runtime.vitals import Vitals
 from orderonce_shared.venues.adapter import Door
 from orderonce_shared.venues.credentials import Credential, CredentialError, load_credentials
 from orderonce_shared.venues.evidence import EVIDENCE
@@ -30,6 +32,7 @@ from orderonce_executor.cancel import Canceller
 from orderonce_executor.claim import Claim
 from orderonce_executor.claim_store import ClaimStore
 from orderonce_executor.consumer import Consumer
+from orderonce_executor.lane_numbers import LaneNumbers
 from orderonce_executor.lanes import Lanes
 from orderonce_executor.look import Looker
 from orderonce_executor.markets import ACCOUNTS_EVERY_S, CLOCK_EVERY_S, PRICES_EVERY_S, Markets
@@ -41,7 +44,7 @@ from orderonce_executor.record import Recorder, Signals
 from orderonce_executor.relay import SWEEP_EVERY_S, Relay
 from orderonce_executor.resolve import Resolver
 from orderonce_executor.settings import ExecutorSettings
-from orderonce_executor.store import DATABASE_TROUBLE, remember_timeline
+from orderonce_executor.store import remember_timeline
 from orderonce_executor.track import Tracker
 from orderonce_executor.upkeep import Upkeep
 
@@ -77,6 +80,7 @@ class Parts:
 def main() -> None:
     settings = read_settings(ExecutorSettings)
     log = configure_logs("executor", settings.log_level)
+    settings.warn_of_open_ways(log)
     try:
         credentials = load_credentials(settings.credentials)
         failpoints = Failpoints.parse(settings.failpoints)
@@ -86,7 +90,7 @@ def main() -> None:
     async def body(process: Process) -> None:
         await run(process, settings, credentials, failpoints)
 
-    run_service(body, log)
+    run_service(body, log, open_tracing("executor"))
 
 
 async def run(
@@ -101,18 +105,28 @@ async def run(
         process.health.trouble(part, "starting")
     registry = CollectorRegistry()
     metrics = Metrics(registry)
+    vitals = Vitals(registry, "executor", process.health)
+    process.start(vitals.watch_loop(process, SystemClock()), "vitals")
     app = Starlette(routes=admin_routes(process.health, registry))
     process.start(serve(process, app, listen(settings.host, settings.admin_port)), "admin")
-    pool = await _database(process, settings)
+    pool = await pool_when_ready(
+        process,
+        settings.database_url,
+        setting=settings.database_setting,
+        application="orderonce-executor",
+        size=settings.database_connections,
+    )
     if pool is None:
         return
-    publisher = Publisher(settings.kafka_bootstrap, "orderonce-executor")
+    vitals.watch_pool(pool)
+    security = settings.kafka_security()
+    publisher = Publisher(settings.kafka_bootstrap, "orderonce-executor", security, process.tracing)
     try:
-        timeline = await _own_timeline(process, pool)
+        timeline = await _own_timeline(process, pool, metrics)
         if timeline is not None:
             store = ClaimStore(pool, new_order_id(), timeline)
             parts = _wire(process, settings, credentials, failpoints, store, publisher, metrics)
-            await _live(process, settings, parts)
+            await _live(process, settings, parts, vitals)
     finally:
         await publisher.close()
         try:
@@ -121,25 +135,7 @@ async def run(
             pool.terminate()
 
 
-async def _database(process: Process, settings: ExecutorSettings) -> Pool | None:
-    """The pool as soon as the database answers, in whatever order things start."""
-    while not process.stopping.is_set():
-        try:
-            pool = await open_pool(
-                settings.database_url,
-                application="orderonce-executor",
-                size=settings.database_connections,
-            )
-        except DATABASE_TROUBLE as error:
-            process.health.trouble("database", f"{type(error).__name__}: {error}")
-            await process.pause(POLL_S)
-        else:
-            process.health.fine("database")
-            return pool
-    return None
-
-
-async def _own_timeline(process: Process, pool: Pool) -> str | None:
+async def _own_timeline(process: Process, pool: Pool, metrics: Metrics) -> str | None:
     """The history of our rows, or None after having refused to work on another one until the
     process stops (R13)."""
     ours, present = await remember_timeline(pool)
@@ -152,6 +148,7 @@ async def _own_timeline(process: Process, pool: Pool) -> str | None:
         " Compare the venues' open orders with the rows before anything else"
     )
     process.health.trouble("timeline", sentence)
+    metrics.fenced.set(1)
     while not process.stopping.is_set():
         process.log.error("timeline-changed", ours=ours, present=present, todo=sentence)
         await process.pause(REFUSED_LOG_S)
@@ -189,7 +186,9 @@ def _wire(
     smallest = {venue: row.window_smallest_ms for venue, row in EVIDENCE.items()}
     limits = SendLimits(settings.window_ms, smallest)
     lanes, signals = Lanes(clock.monotonic), Signals()
+    LaneNumbers(lanes, metrics.registry)
     owner = Owner(settings.database_url.get_secret_value(), store, process)
+    metrics.lock_held.set_function(lambda: float(owner.alive))
     markets = Markets(store, lanes, credentials, open_door, budget, process, clock, metrics)
     relay = Relay(store, publisher, process, settings.topic_prefix)
     recorder = Recorder(store, relay, lanes, signals, process, clock, metrics, failpoints)
@@ -224,7 +223,7 @@ def _wire(
     )
 
 
-async def _live(process: Process, settings: ExecutorSettings, parts: Parts) -> None:
+async def _live(process: Process, settings: ExecutorSettings, parts: Parts, vitals: Vitals) -> None:
     gc.collect()
     gc.freeze()  # what is loaded by now stays: looking through it again and again is waste
     gc.set_threshold(*GC_THRESHOLDS)
@@ -236,7 +235,9 @@ async def _live(process: Process, settings: ExecutorSettings, parts: Parts) -> N
     for task in (owning, recording, relaying):
         task.add_done_callback(lambda done: _stop_if_died(process, done))
     _start_loops(process, parts)
-    broker = consumer_broker(settings.kafka_bootstrap, "orderonce-executor")
+    broker = consumer_broker(
+        settings.kafka_bootstrap, "orderonce-executor", settings.kafka_security()
+    )
     subscribe_batches(
         broker,
         prefixed(settings.topic_prefix, COMMANDS),
@@ -244,8 +245,9 @@ async def _live(process: Process, settings: ExecutorSettings, parts: Parts) -> N
         process=process,
         handle=parts.consumer.handle,
         after_commit=parts.consumer.deliver,
+        watch_lag=vitals.watch_lag,
     )
-    process.start(run_consumer(broker, process), "consumer")
+    process.start(run_consumer(broker, process, settings), "consumer")
     sending = asyncio.create_task(parts.sender.run())
     sending.add_done_callback(lambda done: _stop_if_died(process, done))
     await process.stopping.wait()

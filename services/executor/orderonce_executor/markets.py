@@ -131,7 +131,7 @@ class Markets:
         await self.store.save_clock(lane.account, lane.venue, *best)
         lane.clock_trusted = True
         self.measured_at[lane.account] = self.clock.monotonic()
-        self.metrics.offset_ms.labels(lane.account).set(best[0])
+        self.metrics.offset_s.labels(lane.account).set(best[0] / 1000)
         if abs(best[0]) > OFFSET_ALARM_MS:
             self.process.log.warning("clock-offset", account=lane.account, offset_ms=best[0])
         self.lanes.wake.set()

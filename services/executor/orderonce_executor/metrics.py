@@ -1,47 +1,138 @@
 """What /metrics says. Made once in main.py and handed to the verbs; denied, rejected, not placed
-and unknown never mix."""
+and unknown never mix.
 
+The names are public (docs/metrics.md). `account` is the only label with a name of the user's: there
+are as many as were admitted. Gauges of rows are counted by each process over the rows that it
+looks after, so that their sum() is the whole. Counters whose labels are known begin at 0: the
+first of a kind would not show as an increase otherwise.
+"""
+
+from orderonce_shared.domain.lifecycle import FINAL
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from orderonce_executor.core import Bar
+from orderonce_executor.words import VERDICT_NAMES
+
 FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+SLOW = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 900, 1800)
+QUEUE = (*FAST, 30, 60, 120)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+PREFIX = "orderonce_executor"
 
 
 class Metrics:
-    """All numbers of one executor process."""
+    """All numbers of one executor process, but for the lanes' (lane_numbers.py)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        p = "orderonce_executor"
-        r = registry
-        self.batch = Histogram(f"{p}_batch_records", "records per claim", buckets=SIZES, registry=r)
-        self.claims = Counter(f"{p}_claims", "orders claimed", registry=r)
-        self.repeats = Counter(f"{p}_repeats", "commands that were known already", registry=r)
-        self.alarms = Counter(f"{p}_alarms", "commands that contradict a stored one", registry=r)
-        self.dead_letters = Counter(f"{p}_dead_letters", "records sent to the DLQ", registry=r)
-        self.parked = Counter(f"{p}_parked", "times a partition was parked", registry=r)
-        self.lag = Histogram(
-            f"{p}_claim_lag_seconds", "acceptance to claim", buckets=FAST, registry=r
+        self.registry = registry
+        self._claims()
+        self._sends()
+        self._words()
+        self._rows()
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"{PREFIX}_{name}", meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"{PREFIX}_{name}", meaning, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(
+            f"{PREFIX}_{name}", meaning, labels, buckets=buckets, registry=self.registry
         )
-        self.cas_size = Histogram(f"{p}_cas_rows", "rows per CAS", buckets=SIZES, registry=r)
-        self.cas_stale = Counter(f"{p}_cas_stale", "rows that another had changed", registry=r)
-        self.barred = Counter(f"{p}_barred", "rows ended by the CAS", ["why"], registry=r)
-        self.sends = Counter(f"{p}_sends", "create requests begun", registry=r)
-        self.verdicts = Counter(f"{p}_verdicts", "answers to creates", ["verdict"], registry=r)
-        self.send_s = Histogram(f"{p}_send_seconds", "create to answer", buckets=FAST, registry=r)
-        self.record_misses = Counter(
-            f"{p}_record_misses", "words kept because their row had moved on", registry=r
+
+    def _claims(self) -> None:
+        self.batch = self._histogram(
+            "claim_batch_records", "Records of orders.commands per claim", SIZES
         )
-        self.endings = Counter(f"{p}_endings", "orders ended", ["state"], registry=r)
-        self.look_ups = Counter(f"{p}_look_ups", "look-ups", ["verdict"], registry=r)
-        self.cancels = Counter(f"{p}_cancels", "cancel requests", ["verdict"], registry=r)
-        self.incidents = Counter(f"{p}_incidents", "things that must not happen", registry=r)
-        self.pauses = Counter(f"{p}_lane_pauses", "times a lane rested", ["account"], registry=r)
-        self.offset_ms = Gauge(
-            f"{p}_venue_offset_ms", "venue's clock minus the database's", ["account"], registry=r
+        self.claims = self._counter("claims", "Orders claimed")
+        self.repeats = self._counter(
+            "repeats", "Commands that were claimed already: answered again"
         )
-        self.rows = Gauge(f"{p}_rows", "rows looked after", ["state"], registry=r)
-        self.oldest_unknown_s = Gauge(
-            f"{p}_oldest_unknown_seconds", "age of the oldest unknown order", registry=r
+        self.alarms = self._counter(
+            "contradictions", "Commands refused because they contradict a stored one (F9)"
         )
-        self.outbox = Gauge(f"{p}_outbox", "letters not acknowledged yet", registry=r)
-        self.adopted = Counter(f"{p}_adopted", "rows taken over from dead processes", registry=r)
+        self.dead_letters = self._counter("dead_letters", "Records sent to orders.dlq (F14)")
+        self.parked = self._gauge(
+            "partitions_parked",
+            "Partitions that rest here before a record of a schema that is not known yet (F14)",
+        )
+        self.lag = self._histogram(
+            "claim_lag_seconds", "From acceptance to the claim, each command once or more", FAST
+        )
+
+    def _sends(self) -> None:
+        self.cas_size = self._histogram("cas_batch_rows", "Rows per CAS to `sending`", SIZES)
+        self.cas_misses = self._counter(
+            "cas_misses",
+            "Rows that the CAS did not send, by why: stale (another changed it), waiting (account"
+            " halted or clock unknown), canceled, revoked, exhausted, lapsed",
+            "why",
+        )
+        for why in ("stale", "waiting", *Bar):
+            self.cas_misses.labels(str(why))
+        self.queue_s = self._histogram(
+            "queue_seconds",
+            "From the claim to the CAS that sends: budget, connections, turns",
+            SLOW,
+        )
+        self.sends = self._counter("sends", "Create requests begun")
+        self.verdicts = self._counter(
+            "verdicts", "Answers to creates by what they prove (silence proves nothing)", "verdict"
+        )
+        for verdict in VERDICT_NAMES.values():
+            self.verdicts.labels(verdict)
+        self.send_s = self._histogram("send_seconds", "From the create to the venue's answer", FAST)
+        self.pauses = self._counter(
+            "lane_pauses", "Times a lane rested because its venue asked for it (F18)", "account"
+        )
+        self.offset_s = self._gauge(
+            "venue_clock_offset_seconds",
+            "The venue's clock minus the database's (F11); each process measures: take max(abs())",
+            "account",
+        )
+
+    def _words(self) -> None:
+        self.record_s = self._histogram(
+            "record_seconds", "One transaction that records what was heard, commit included", FAST
+        )
+        self.record_misses = self._counter(
+            "record_misses", "Words kept because their row had moved on meanwhile (R6)"
+        )
+        self.endings = self._counter("endings", "Orders ended, by final state", "state")
+        for state in FINAL:
+            self.endings.labels(state.value)
+        self.look_ups = self._counter("look_ups", "Look-ups at a venue by verdict", "verdict")
+        self.resolve_s = self._histogram(
+            "resolve_seconds",
+            "From the send to the evidence that ended `unknown`, by the state that it proved",
+            SLOW,
+            "state",
+        )
+        self.cancels = self._counter("cancels", "Cancel requests to a venue by verdict", "verdict")
+        self.incidents = self._counter(
+            "incidents", "Things that must not happen: a late fill, a word that cannot be stored"
+        )
+
+    def _rows(self) -> None:
+        self.rows = self._gauge(
+            "orders", "Orders this process looks after, by state; sum() over executors", "state"
+        )
+        self.oldest_unknown_s = self._gauge(
+            "unknown_oldest_age_seconds",
+            "Age of the oldest unknown order of this process, from its send; 0 without one; max()",
+        )
+        self.outbox = self._gauge(
+            "outbox_records",
+            "Events and fills that Kafka has not acknowledged; sum() over executors",
+        )
+        self.adopted = self._counter("adopted_orders", "Orders taken over from dead processes")
+        self.lock_held = self._gauge(
+            "lock_held", "1 while this process holds its lock (R8) and may send; 0: it may not"
+        )
+        self.fenced = self._gauge(
+            "fenced",
+            "1 while this process refuses to send: the database is on another history (R13)",
+        )

@@ -13,6 +13,7 @@ the door refuses to send it after half of the window, and the venue after all of
 """
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from orderonce_shared.domain.venue import (
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.failpoints import Failpoints
 from orderonce_shared.runtime.process import Process
+from orderonce_shared.runtime.tracing import Span
 from orderonce_shared.venues.errors import VenueUnreachable
 from orderonce_shared.venues.wire import surely_unsent
 
@@ -34,7 +36,7 @@ from orderonce_executor.lanes import WAITING_S, Lane, Lanes, request_of
 from orderonce_executor.metrics import Metrics
 from orderonce_executor.owners import Owner
 from orderonce_executor.placement import Placement
-from orderonce_executor.ports import SendLimits
+from orderonce_executor.ports import CasResult, SendLimits
 from orderonce_executor.record import Hearing, Recorder
 from orderonce_executor.store import DATABASE_TROUBLE, PgStore
 from orderonce_executor.words import verdict_name
@@ -71,6 +73,7 @@ class Sender:
             await asyncio.wait(left)  # a call on the wire is heard to its end, and recorded
 
     async def _send_batch(self, batch: list[Placement]) -> None:
+        since_ns = self.process.tracing.now_ns()
         try:
             result = await self.store.cas_sending(batch, self.limits)
         except DATABASE_TROUBLE as error:
@@ -83,45 +86,72 @@ class Sender:
             await self.process.pause(IDLE_S)
             return
         returned_at = self.clock.monotonic()
-        self.metrics.cas_size.observe(len(batch))
+        self._count(batch, result)
         await self.failpoints.hit("after_cas")
         self.recorder.on_the_wire(result.sent)
         for p in result.sent:
-            task = asyncio.create_task(self._send(p, returned_at))
+            span = self._begin(p, since_ns, len(batch))
+            task = asyncio.create_task(self._send(p, returned_at, span))
             self.in_flight[p.order_id] = task
         for p in [*result.waiting, *result.stale, *(p for p, _ in result.barred)]:
             self.lanes.give_back(p, unused=True)
         self.lanes.put_back(result.waiting, WAITING_S)
         for p in result.stale:
-            self.metrics.cas_stale.inc()
             self.lanes.release(p)
         for p, bar in result.barred:
             task = asyncio.create_task(self._end_unsent(p, bar))
             self.endings.add(task)
             task.add_done_callback(self.endings.discard)
 
+    def _begin(self, p: Placement, since_ns: int, rows: int) -> Span:
+        """One span from the CAS to the record, with the CAS inside: an order's own, however many
+        shared the statement."""
+        begin = self.process.tracing.begin
+        span = begin(
+            "place", p.traceparent, since_ns=since_ns, order_id=p.order_id, account=p.account,
+            venue=p.venue, attempt=p.attempt,
+        )  # fmt: skip
+        begin("cas to sending", span.traceparent, since_ns=since_ns, batch=rows).end()
+        return span
+
+    def _count(self, batch: list[Placement], result: CasResult) -> None:
+        self.metrics.cas_size.observe(len(batch))
+        misses = Counter(bar.value for _, bar in result.barred)
+        misses["stale"], misses["waiting"] = len(result.stale), len(result.waiting)
+        for why, rows in misses.items():
+            if rows:
+                self.metrics.cas_misses.labels(why).inc(rows)
+        for p in result.sent:
+            if p.sent_at is not None:
+                self.metrics.queue_s.observe((p.sent_at - p.created_at).total_seconds())
+
     async def _end_unsent(self, placement: Placement, bar: Bar) -> None:
         """Lapsed, denied or canceled: stored in a transaction of its own. Dies before it: the next
         CAS says so again."""
-        self.metrics.barred.labels(bar.value).inc()
         await self.recorder.hear(Hearing(placement, Barred(bar)))
         self.lanes.release(placement)
 
-    async def _send(self, placement: Placement, returned_at: float) -> None:
+    async def _send(self, placement: Placement, returned_at: float, span: Span) -> None:
         lane = self.lanes.served.get(placement.account)
+        begin = self.process.tracing.begin
         unused = True
         try:
             verdict: PlaceVerdict = Unsent("the account is no longer served")
             if lane is not None:
+                call = begin("create at venue", span.traceparent, "client", venue=lane.venue)
                 verdict = await self._call(lane, placement, returned_at)
+                call.end(error=_trouble(verdict), verdict=verdict_name(verdict))
                 await self.failpoints.hit("after_reply")
             unused = isinstance(verdict, Unsent)
             self.metrics.verdicts.labels(verdict_name(verdict)).inc()
             fills, known = await self._fills(lane, placement, verdict)
             self.recorder.off_the_wire(placement)
-            await self.recorder.hear(
+            record = begin("record", span.traceparent, fills=len(fills))
+            row = await self.recorder.hear(
                 Hearing(placement, Replied(placement.attempt, verdict, known), fills)
             )
+            record.end()
+            span.end(state="kept" if row is None else row.state.value)
         finally:
             self.recorder.off_the_wire(placement)
             self.lanes.give_back(placement, unused=unused)
@@ -167,3 +197,8 @@ class Sender:
             return (), False  # the follower asks again; until then the order is shown as open
         total = sum(fill.quantity for fill in fills)
         return tuple(fills), total == order.filled_quantity
+
+
+def _trouble(verdict: PlaceVerdict) -> str | None:
+    """What a trace shows in red: only what proves nothing."""
+    return verdict.detail if isinstance(verdict, Silence) else None

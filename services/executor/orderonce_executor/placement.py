@@ -1,8 +1,8 @@
 """PURE: the noun of this service, one row per order."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from orderonce_shared.domain.lifecycle import State
@@ -10,9 +10,12 @@ from orderonce_shared.domain.order import OrderTerms
 from orderonce_shared.domain.venue import Fee
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The executor's row for one order. `terms` is None while only its cancel is known."""
+class Placement(NamedTuple):
+    """The executor's row for one order. `terms` is None while only its cancel is known.
+
+    A tuple, not a dataclass: an order's way makes six of them, and `_replace` takes a fifth of the
+    time that `dataclasses.replace` takes on a frozen class of 33 fields.
+    """
 
     order_id: UUID
     client: str

@@ -56,16 +56,16 @@ DELETE FROM executor.process p
 -- name: claim_places
 -- R3: the returned rows are ours. Keys sorted, so that two claims of the same keys cannot deadlock. No key of a cancel.
 INSERT INTO executor.placement (order_id, client, key, account, venue, symbol, client_order_id, side, type, quantity,
-    price, time_in_force, post_only, expires_at, payload_hash, key_id, accept_seq, seq, traceparent, asked_timeline,
-    timeline, version, state, owner, next_at)
+    quote_quantity, price, time_in_force, post_only, expires_at, payload_hash, key_id, accept_seq, seq, traceparent,
+    asked_timeline, timeline, version, state, owner, next_at)
 SELECT a.order_id, a.client, a.key, a.account, a.venue, a.symbol, a.client_order_id, a.side, a.type, a.quantity,
-    a.price, a.time_in_force, a.post_only, a.expires_at, a.payload_hash, a.key_id, a.accept_seq, a.seq, a.traceparent,
-    a.asked_timeline, $21, 1, 'claimed', $22, clock_timestamp() + interval '2 seconds'
+    a.quote_quantity, a.price, a.time_in_force, a.post_only, a.expires_at, a.payload_hash, a.key_id, a.accept_seq, a.seq,
+    a.traceparent, a.asked_timeline, $21, 1, 'claimed', $22, clock_timestamp() + interval '2 seconds'
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
               $10::numeric[], $11::numeric[], $12::text[], $13::boolean[], $14::timestamptz[], $15::text[], $16::text[],
-              $17::bigint[], $18::integer[], $19::text[], $20::text[])
+              $17::bigint[], $18::integer[], $19::text[], $20::text[], $23::numeric[])
     AS a (order_id, client, key, account, venue, symbol, client_order_id, side, type, quantity, price, time_in_force,
-          post_only, expires_at, payload_hash, key_id, accept_seq, seq, traceparent, asked_timeline)
+          post_only, expires_at, payload_hash, key_id, accept_seq, seq, traceparent, asked_timeline, quote_quantity)
  WHERE control.timeline() = $21
    AND NOT EXISTS (SELECT FROM executor.command c WHERE c.client = a.client AND c.key = a.key)
  ORDER BY a.client, a.key
@@ -115,7 +115,7 @@ SELECT c.client, c.key, c.order_id, c.payload_hash FROM executor.command c
 -- The place of an order that was canceled before it came.
 UPDATE executor.placement SET side = $2, type = $3, quantity = $4, price = $5, time_in_force = $6, post_only = $7,
     expires_at = $8, payload_hash = $9, key_id = $10, accept_seq = $11, seq = $12, asked_timeline = $13,
-    version = version + 1, updated_at = clock_timestamp()
+    quote_quantity = $14, version = version + 1, updated_at = clock_timestamp()
  WHERE order_id = $1 AND payload_hash IS NULL AND timeline = control.timeline()
 RETURNING *
 
@@ -305,12 +305,13 @@ ON CONFLICT (account) DO UPDATE SET venue = excluded.venue, offset_ms = excluded
 
 -- name: save_instruments
 -- The executor holds the venue, so it keeps the instruments that the order API checks against.
-INSERT INTO control.instrument (venue, symbol, base, quote, tick_size, step_size, min_quantity, max_quantity, min_notional)
+INSERT INTO control.instrument (venue, symbol, base, quote, tick_size, step_size, min_quantity, max_quantity, min_notional,
+                                quote_step)
 SELECT $1, a.* FROM unnest($2::text[], $3::text[], $4::text[], $5::numeric[], $6::numeric[], $7::numeric[], $8::numeric[],
-                           $9::numeric[]) AS a ORDER BY 2
+                           $9::numeric[], $10::numeric[]) AS a ORDER BY 2
 ON CONFLICT (venue, symbol) DO UPDATE SET base = excluded.base, quote = excluded.quote, tick_size = excluded.tick_size,
     step_size = excluded.step_size, min_quantity = excluded.min_quantity, max_quantity = excluded.max_quantity,
-    min_notional = excluded.min_notional, updated_at = clock_timestamp()
+    min_notional = excluded.min_notional, quote_step = excluded.quote_step, updated_at = clock_timestamp()
 
 -- name: save_reference_prices
 -- A mid price with its time, for notional checks of market orders.

@@ -17,6 +17,7 @@ from orderonce_shared.domain.venue import VenueFill
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.failpoints import Failpoints
 from orderonce_shared.runtime.process import Process
+from orderonce_shared.runtime.tracing import trace_id
 
 from orderonce_executor.core import (
     Action,
@@ -39,7 +40,7 @@ from orderonce_executor.store import DATABASE_TROUBLE, POISON, PgStore
 BATCH = 200
 RETRY_FIRST_S = 0.1
 RETRY_LONGEST_S = 2.0
-NOTICE_AFTER_S = 0.05  # an order on the wire for longer is shown as `sending`
+NOTICE_AFTER_S = 0.25  # an order on the wire for longer than venues take is shown as `sending`
 MISS_TRIES = 5
 
 
@@ -162,7 +163,9 @@ class Recorder:
             actions.append(todo)
         if not changes:
             return
+        begun = self.clock.monotonic()
         recorded = await self.store.record(changes)
+        self.metrics.record_s.observe(self.clock.monotonic() - begun)
         await self.failpoints.hit("after_record")
         self.relay.take(recorded.posted)
         for job, change, row, todo in zip(batch, changes, recorded.rows, actions, strict=True):
@@ -209,14 +212,17 @@ class Recorder:
             self.metrics.record_misses.inc()
             self.signals.resolve.set()
             return
+        if change.before.state is State.UNKNOWN and row.state is not State.UNKNOWN and row.sent_at:
+            seconds = (row.updated_at - row.sent_at).total_seconds()
+            self.metrics.resolve_s.labels(row.state.value).observe(seconds)
         if row.state in FINAL and change.before.state not in FINAL:
             self.metrics.endings.labels(row.state.value).inc()
-            self.process.log.info(
+            self.process.log.debug(
                 "order-ended",
-                order_id=str(row.order_id),
+                order_id=row.order_id,
                 state=row.state.value,
                 reason=row.reason_code,
-                trace=row.traceparent,
+                trace_id=trace_id(row.traceparent),
             )
         for action in todo:
             match action:
@@ -235,7 +241,10 @@ class Recorder:
                 case Incident(text):
                     self.metrics.incidents.inc()
                     self.process.log.error(
-                        "incident", order_id=str(row.order_id), what=text, trace=row.traceparent
+                        "incident",
+                        order_id=str(row.order_id),
+                        what=text,
+                        trace_id=trace_id(row.traceparent),
                     )
 
     async def settle(self, limit: int = 100) -> int:

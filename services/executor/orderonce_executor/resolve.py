@@ -22,6 +22,7 @@ from orderonce_shared.domain.lifecycle import State
 from orderonce_shared.domain.venue import Absent, CannotAsk, FindVerdict, Found
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.process import Process
+from orderonce_shared.runtime.tracing import trace_id
 from orderonce_shared.venues.errors import VenueUnreachable
 from orderonce_shared.venues.evidence import evidence_for
 
@@ -149,7 +150,11 @@ class Resolver:
         # After an error the row stays due: the next step asks again. Nothing was concluded.
         try:
             work = self._ask_and_wait(placement)
-            await self.process.attempt("resolve-failed", work, order_id=str(placement.order_id))
+            about = {
+                "order_id": str(placement.order_id),
+                "trace_id": trace_id(placement.traceparent),
+            }
+            await self.process.attempt("resolve-failed", work, **about)
         finally:
             self.busy.pop(placement.order_id, None)
             self.signals.resolve.set()

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -70,15 +69,16 @@ def _terms(row: Row) -> OrderTerms | None:
         row["price"],
         TimeInForce(row["time_in_force"]),
         row["post_only"],
+        row["quote_quantity"],
     )
 
 
 def with_fees_now(row: Row) -> Placement:
-    return replace(placement(row), fees=fees_from_json(row["fees_now"]))
+    return placement(row)._replace(fees=fees_from_json(row["fees_now"]))
 
 
 def versioned(p: Placement, version: int, updated_at: datetime) -> Placement:
-    return replace(p, version=version, updated_at=updated_at)
+    return p._replace(version=version, updated_at=updated_at)
 
 
 def cas_result(by_id: dict[UUID, Placement], found: Sequence[Row]) -> CasResult:
@@ -88,8 +88,7 @@ def cas_result(by_id: dict[UUID, Placement], found: Sequence[Row]) -> CasResult:
         outcome = row["outcome"]
         if outcome == "send" and row["attempt"] is not None:
             result.sent.append(
-                replace(
-                    p,
+                p._replace(
                     state=State.SENDING,
                     attempt=row["attempt"],
                     version=row["version"],

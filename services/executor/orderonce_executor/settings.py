@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from orderonce_shared.runtime.settings import ServiceSettings
-from pydantic import Field, SecretStr
+from orderonce_shared.runtime.database_url import DatabaseUrl
+from orderonce_shared.runtime.transport import TransportSettings
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 
-class ExecutorSettings(ServiceSettings):
+class ExecutorSettings(TransportSettings):
     model_config = SettingsConfigDict(
         env_prefix="EXECUTOR_", frozen=True, hide_input_in_errors=True
     )
 
-    database_url: SecretStr = Field(description="Postgres, as the role executor")
-    kafka_bootstrap: str
+    database_url: DatabaseUrl = Field(description="Postgres, as the role executor")
     topic_prefix: str = ""
     host: str = "127.0.0.1"
     admin_port: int = 8083

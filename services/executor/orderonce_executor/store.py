@@ -3,7 +3,6 @@ transactions made of them."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -111,7 +110,7 @@ class PgStore:
             after = with_fees(change.after, fees) if fees else change.after
             total = recounted.get(change.before.order_id)
             if total is not None and total != after.fees:
-                after = replace(after, fees=total)
+                after = after._replace(fees=total)
             afters.append(after)
         writes = [i for i, c in enumerate(changes) if afters[i] is not c.before]
         hits = await self._save(connection, [changes[i].before for i in writes], afters, writes)
@@ -294,6 +293,7 @@ class PgStore:
             [i.min_quantity for i in rows],
             [i.max_quantity for i in rows],
             [i.min_notional for i in rows],
+            [i.quote_step for i in rows],
         )
 
     async def save_reference_prices(self, venue: str, prices: dict[str, Decimal]) -> None:

@@ -15,6 +15,7 @@ from orderonce_shared.domain.lifecycle import FINAL, State
 from orderonce_shared.domain.venue import Absent, Found
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.process import Process
+from orderonce_shared.runtime.tracing import trace_id
 from orderonce_shared.venues.errors import VenueUnreachable
 
 from orderonce_executor.core import WatchEnded
@@ -104,8 +105,11 @@ class Tracker:
         ask = self._ask_open if placement.state is State.OPEN else self._ask_ended
         # After an error the row stays due: the next step asks again.
         try:
-            order_id = str(placement.order_id)
-            await self.process.attempt("follow-failed", ask(placement), order_id=order_id)
+            about = {
+                "order_id": str(placement.order_id),
+                "trace_id": trace_id(placement.traceparent),
+            }
+            await self.process.attempt("follow-failed", ask(placement), **about)
         finally:
             self.busy.pop(placement.order_id, None)
 

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 from aiokafka import ConsumerRecord
 from orderonce_shared.contracts.fills import FillRecord
-from orderonce_shared.contracts.topics import DLQ, prefixed
+from orderonce_shared.contracts.letters import Origin, letter_headers
+from orderonce_shared.contracts.topics import DLQ, header, prefixed
 from orderonce_shared.contracts.wire import render_time
 from orderonce_shared.domain.venue import Fee, VenueFill
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.kafka import Batch, Outgoing, Publisher
 from orderonce_shared.runtime.logs import Logger
+from orderonce_shared.runtime.tracing import trace_id
 
 from orderonce_ledger.book import Received, Steps, book_fills, received
 from orderonce_ledger.core import Ours, Ruling, Trade
@@ -93,19 +95,26 @@ class FillConsumer:
     async def _dead_letter(self, record: ConsumerRecord, error: Exception) -> None:
         words = f"{type(error).__name__}: {error}"[:1000]
         self.log.error(
-            "fill-refused", partition=record.partition, offset=record.offset, error=words
+            "fill-refused",
+            partition=record.partition,
+            offset=record.offset,
+            error=words,
+            trace_id=trace_id(header(record.headers, "traceparent")),
         )
         self.metrics.refused.inc()
-        added = {
-            "topic": record.topic,
-            "partition": str(record.partition),
-            "offset": str(record.offset),
-            "error": words,
-            "first_seen": render_time(self.clock.now()),
-        }
-        headers = [*record.headers, *((name, text.encode()) for name, text in added.items())]
-        key = (record.key or b"").decode(errors="replace")
-        letter = Outgoing(prefixed(self.topic_prefix, DLQ), key, record.value or b"", headers)
+        origin = Origin(
+            record.topic,
+            record.partition,
+            record.offset,
+            record.key,
+            list(record.headers),
+            words,
+            render_time(self.clock.now()),
+        )
+        headers = letter_headers(origin)
+        letter = Outgoing(
+            prefixed(self.topic_prefix, DLQ), record.key, record.value or b"", headers
+        )
         if not all(await self.publisher.publish([letter])):
             raise NotParkedError("orders.dlq did not take a record")
 

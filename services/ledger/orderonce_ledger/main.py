@@ -12,7 +12,7 @@ from orderonce_shared.contracts.topics import FILLS, prefixed
 from orderonce_shared.runtime.admin import admin_routes
 from orderonce_shared.runtime.bearer import Bearer, read_pepper
 from orderonce_shared.runtime.clock import Clock, SystemClock
-from orderonce_shared.runtime.database import open_pool
+from orderonce_shared.runtime.database import pool_when_ready
 from orderonce_shared.runtime.failpoints import Failpoints
 from orderonce_shared.runtime.kafka import (
     Publisher,
@@ -21,8 +21,10 @@ from orderonce_shared.runtime.kafka import (
     subscribe_batches,
 )
 from orderonce_shared.runtime.logs import configure_logs
+from orderonce_shared.runtime.otel import open_tracing
 from orderonce_shared.runtime.process import Process, listen, run_service, serve
 from orderonce_shared.runtime.settings import read_settings
+from orderonce_shared.runtime.vitals import Vitals
 from orderonce_shared.venues.adapter import Door
 from orderonce_shared.venues.credentials import CredentialError, load_credentials
 from starlette.applications import Starlette
@@ -71,14 +73,23 @@ async def run(process: Process, settings: LedgerSettings) -> None:
         after_commit=lambda: failpoints.hit("book_after_commit"),
     )
     metrics = Metrics()
-    api_socket = listen(settings.host, settings.port)
+    vitals = Vitals(metrics.registry, "ledger", process.health)
+    process.start(vitals.watch_loop(process, clock), "vitals")
     admin_socket = listen(settings.host, settings.admin_port)
     admin = Starlette(routes=admin_routes(process.health, metrics.registry))
     process.start(serve(process, admin, admin_socket), "admin port")
 
-    pool = await open_pool(
-        settings.database_url, application="orderonce-ledger", size=settings.pool_size
+    pool = await pool_when_ready(
+        process,
+        settings.database_url,
+        setting=settings.database_setting,
+        application="orderonce-ledger",
+        size=settings.pool_size,
     )
+    if pool is None:
+        return
+    api_socket = listen(settings.host, settings.port)
+    vitals.watch_pool(pool)
     store = Store(pool)
     doors = await open_doors(settings, clock)
     venues: Mapping[str, Venue] = doors
@@ -88,22 +99,24 @@ async def run(process: Process, settings: LedgerSettings) -> None:
     reconciler = Reconciler(store, venues, rules, clock)
     schedule = Schedule(store, reconciler, metrics, clock, process.log, settings.full_every_s)
 
-    publisher = Publisher(settings.kafka_bootstrap, "orderonce-ledger")
+    security = settings.kafka_security()
+    publisher = Publisher(settings.kafka_bootstrap, "orderonce-ledger", security, process.tracing)
     consumer = FillConsumer(
         store, publisher, metrics, clock, process.log, steps, settings.topic_prefix
     )
-    broker = consumer_broker(settings.kafka_bootstrap, "orderonce-ledger")
+    broker = consumer_broker(settings.kafka_bootstrap, "orderonce-ledger", security)
     subscribe_batches(
         broker,
         prefixed(settings.topic_prefix, FILLS),
         group=prefixed(settings.topic_prefix, "ledger"),
         process=process,
         handle=consumer.handle,
+        watch_lag=vitals.watch_lag,
     )
     bearer = Bearer(pool, read_pepper(settings.pepper), clock)
     app = make_app(bearer, Reads(pool), schedule, openings.closed, clock)
 
-    process.start(run_consumer(broker, process), "consumer")
+    process.start(run_consumer(broker, process, settings), "consumer")
     process.start(
         process.repeat("openings", openings.step, every_s=OPENINGS_EVERY_S), "openings loop"
     )
@@ -124,4 +137,5 @@ async def run(process: Process, settings: LedgerSettings) -> None:
 def main() -> None:
     settings = read_settings(LedgerSettings)
     log = configure_logs("ledger", settings.log_level)
-    run_service(lambda process: run(process, settings), log)
+    settings.warn_of_open_ways(log)
+    run_service(lambda process: run(process, settings), log, open_tracing("ledger"))

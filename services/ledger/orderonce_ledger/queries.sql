@@ -263,6 +263,8 @@ SELECT p.account, p.asset, p.venue_balance, p.ledger_balance, p.explained, p.in_
 SELECT (SELECT count(*) FROM ledger.parked) AS parked,
        (SELECT coalesce(jsonb_object_agg(t.type, t.n), '{}') FROM (
             SELECT type, count(*) AS n FROM ledger.break WHERE status = 'open' GROUP BY type) AS t) AS breaks,
+       (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(first_seen)), 0)::float8
+          FROM ledger.break WHERE status = 'open') AS oldest_break_s,
        (SELECT count(*) FROM (SELECT DISTINCT ON (r.account) r.run_id, r.account FROM ledger.recon_run r
                                WHERE r.status = 'ok' ORDER BY r.account, r.finished_at DESC) AS r
           JOIN ledger.proof p ON p.run_id = r.run_id AND p.account = r.account AND p.proof <> 0) AS nonzero,

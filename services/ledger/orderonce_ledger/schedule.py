@@ -9,6 +9,7 @@ from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.ids import new_order_id
 from orderonce_shared.runtime.logs import Logger
 
+from orderonce_ledger.breaks import BreakType
 from orderonce_ledger.metrics import Metrics
 from orderonce_ledger.ports import Admitted, RunRow
 from orderonce_ledger.reconcile import Reconciler
@@ -74,6 +75,6 @@ class Schedule:
         self.metrics.parked.set(signs["parked"])
         self.metrics.proof_nonzero.set(signs["nonzero"])
         self.metrics.run_age_seconds.set(signs["oldest_run_s"] or 0)
-        self.metrics.breaks_open.clear()
-        for type_, number in signs["breaks"].items():
-            self.metrics.breaks_open.labels(type_).set(number)
+        self.metrics.oldest_break_s.set(signs["oldest_break_s"])
+        for type_ in BreakType:
+            self.metrics.breaks_open.labels(type_.value).set(signs["breaks"].get(type_.value, 0))

@@ -3,18 +3,18 @@ with its value."""
 
 from pathlib import Path
 
-from orderonce_shared.runtime.settings import ServiceSettings
+from orderonce_shared.runtime.database_url import DatabaseUrl
+from orderonce_shared.runtime.transport import TransportSettings
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 
-class LedgerSettings(ServiceSettings):
+class LedgerSettings(TransportSettings):
     """Times are seconds or, where the name says so, milliseconds."""
 
     model_config = SettingsConfigDict(env_prefix="LEDGER_", frozen=True, hide_input_in_errors=True)
 
-    database_url: SecretStr = Field(description="Postgres, as the role ledger")
-    kafka_bootstrap: str
+    database_url: DatabaseUrl = Field(description="Postgres, as the role ledger")
     host: str = "127.0.0.1"
     port: int = 8082
     admin_port: int = 8084

@@ -8,8 +8,21 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orderonce_shared.runtime.process import Health
+
+
+class Doorway:
+    """A port that serves one application until another is put in its place: a service that still
+    waits for its database says so, and nothing else.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
 
 
 def admin_routes(health: Health, registry: CollectorRegistry) -> list[Route]:

@@ -6,6 +6,9 @@ import asyncpg
 import orjson
 from pydantic import SecretStr
 
+from orderonce_shared.runtime.database_url import reason
+from orderonce_shared.runtime.process import LONGEST_PAUSE_S, Process
+
 # What a commit is worth depends on these; a service that promises durability does not start without
 # them.
 DURABLE_SETTINGS = {"fsync": "on", "full_page_writes": "on"}
@@ -44,6 +47,13 @@ async def _prepare(connection: "asyncpg.Connection") -> None:
     )
 
 
+async def _keep(_: "asyncpg.Connection") -> None:
+    """Given back as it is. asyncpg would ask the server to forget session state each time, a round
+    trip per statement; ours set none (locks of a session live on connections of their own), and a
+    transaction that was left open asyncpg rolls back before it calls this.
+    """
+
+
 async def open_pool(url: SecretStr, *, application: str, size: int = 8) -> "asyncpg.Pool":
     """A pool whose connections speak jsonb as Python objects. Connect directly: transaction-mode
     poolers break prepared statements and session locks. Raises NotDurableError, OSError or
@@ -54,6 +64,7 @@ async def open_pool(url: SecretStr, *, application: str, size: int = 8) -> "asyn
         min_size=1,
         max_size=size,
         init=_prepare,
+        reset=_keep,
         command_timeout=COMMAND_TIMEOUT_S,
         timeout=CONNECT_TIMEOUT_S,
         server_settings=_server_settings(application),
@@ -65,6 +76,31 @@ async def open_pool(url: SecretStr, *, application: str, size: int = 8) -> "asyn
         await pool.close()
         raise
     return pool
+
+
+async def pool_when_ready(
+    process: Process, url: SecretStr, *, setting: str, application: str, size: int
+) -> "asyncpg.Pool | None":
+    """The pool as soon as Postgres answers and lets us in, in whatever order things start; None
+    when the process stops before. What is in the way is told, with the setting to look at, by
+    /readyz and once by the log. Raises NotDurableError.
+    """
+    told = None
+    process.health.trouble("database", "not connected yet")
+    while not process.stopping.is_set():
+        try:
+            pool = await open_pool(url, application=application, size=size)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            why = reason(url, setting, error)
+            process.health.trouble("database", why)
+            if why != told:
+                process.log.error("database-refused", why=why)
+                told = why
+            await process.pause(LONGEST_PAUSE_S)
+        else:
+            process.health.fine("database")
+            return pool
+    return None
 
 
 async def open_connection(

@@ -32,8 +32,11 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from orderonce_shared.contracts.topics import DLQ, PARTITIONS, Headers, prefixed
+from orderonce_shared.runtime.kafka_lag import Progress
+from orderonce_shared.runtime.kafka_security import KafkaSecurity, KafkaSettings, why_refused
 from orderonce_shared.runtime.process import LONGEST_PAUSE_S, Process, growing_pause_s
-from orderonce_shared.runtime.settings import ServiceSettings, read_settings
+from orderonce_shared.runtime.settings import read_settings
+from orderonce_shared.runtime.tracing import OFF, Tracing
 
 PUBLISH_LIMIT_S = 5.0
 CLOSE_LIMIT_S = 2.0
@@ -45,8 +48,10 @@ BATCH_RECORDS = 500
 BATCH_WAIT_MS = (
     5  # FastStream sleeps this long again when idle; its default of 200 adds 171 ms at p90
 )
+IDLE_POLL_MS = 250  # records end it at once; asking again every 5 ms costs 2 % of a core
 MAX_BATCH_BYTES = 256 * 1024
 MAX_LETTER_BYTES = 2 * 1024 * 1024  # a dead letter is a record (1 MiB) and our headers
+OPEN = KafkaSecurity()  # no TLS, no name: one machine, or a network of one's own
 
 PARK_S = 15.0  # how long a partition rests before its record is tried again
 
@@ -54,12 +59,14 @@ Batch = Sequence["ConsumerRecord"]
 # What a handler could not take yet: (topic, partition) -> first offset that must not be stepped
 # over.
 Parked = Mapping[tuple[str, int], int]
+# How a count of records that are not committed yet is shown: (topic, function that counts).
+WatchLag = Callable[[str, Callable[[], float]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     topic: str
-    key: str
+    key: str | bytes | None
     value: bytes
     headers: Headers
 
@@ -67,9 +74,17 @@ class Outgoing:
 class Publisher:
     """Publishes with acks=all and idempotence. Safe to use from many tasks."""
 
-    def __init__(self, bootstrap: str, client_id: str) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        client_id: str,
+        security: KafkaSecurity = OPEN,
+        tracing: Tracing = OFF,
+    ) -> None:
+        self._tracing = tracing
         self._bootstrap = bootstrap
         self._client_id = client_id
+        self._security = security
         self._producer: AIOKafkaProducer | None = None
         self._building = asyncio.Lock()
 
@@ -77,6 +92,14 @@ class Publisher:
         """One flag per record: True when the brokers have acknowledged it. Never raises for trouble
         with Kafka and never takes much longer than PUBLISH_LIMIT_S.
         """
+        since_ns = self._tracing.now_ns()
+        flags = await self._offer(records)
+        if self._tracing.on:
+            taken = [record for record, flag in zip(records, flags, strict=True) if flag]
+            self._tracing.note_records("publish", taken, since_ns, "producer")
+        return flags
+
+    async def _offer(self, records: Sequence[Outgoing]) -> list[bool]:
         try:
             async with asyncio.timeout(PUBLISH_LIMIT_S):
                 producer = await self._ready_producer()
@@ -103,6 +126,7 @@ class Publisher:
                     linger_ms=0,
                     max_request_size=MAX_LETTER_BYTES,
                     request_timeout_ms=int(PUBLISH_LIMIT_S * 1000),
+                    **self._security.client(),
                 )
                 try:
                     await producer.start()
@@ -123,7 +147,7 @@ class Publisher:
 
 async def _send(producer: AIOKafkaProducer, record: Outgoing) -> "asyncio.Future[Any] | None":
     """None for a record that Kafka will never take: it must not hold back its neighbours."""
-    key = record.key.encode()
+    key = record.key.encode() if isinstance(record.key, str) else record.key
     try:
         future: asyncio.Future[Any] = await producer.send(
             record.topic, record.value, key=key, headers=record.headers
@@ -144,11 +168,17 @@ async def _close(producer: AIOKafkaProducer) -> None:
         return  # its unsent records stay in the outbox, which is where truth is
 
 
-def consumer_broker(bootstrap: str, client_id: str) -> KafkaBroker:
+def consumer_broker(bootstrap: str, client_id: str, security: KafkaSecurity = OPEN) -> KafkaBroker:
     """A FastStream broker without type injection: a batch of 100 costs 0.6 us a message instead of
     35 to 156.
     """
-    return KafkaBroker(bootstrap, client_id=client_id, apply_types=False, logger=None)
+    return KafkaBroker(
+        bootstrap.split(","),  # it takes a string for one server, comma or not
+        client_id=client_id,
+        security=security.broker(),
+        apply_types=False,
+        logger=None,
+    )
 
 
 async def _identity(message: object) -> object:
@@ -159,15 +189,18 @@ async def _unread(
     records: Sequence[ConsumerRecord], parse: Callable[[Any], Awaitable[Any]]
 ) -> object:
     """FastStream's parser decodes all headers before a handler is called: one that is no text would
-    lose the whole batch, so it sees none. A header without a value becomes an empty one, which is
-    what everybody here reads.
+    lose the whole batch, so it sees one record, without any. A header without a value becomes an
+    empty one, which is what everybody here reads.
     """
-    message = await parse(tuple(replace(record, headers=()) for record in records))
-    message.raw_message = tuple(
-        replace(record, headers=tuple((name, value or b"") for name, value in record.headers))
-        for record in records
-    )
+    message = await parse((replace(records[0], headers=()),))
+    message.raw_message = tuple(map(_with_values, records))
     return message
+
+
+def _with_values(record: ConsumerRecord) -> ConsumerRecord:
+    if all(value is not None for _, value in record.headers):
+        return record
+    return replace(record, headers=tuple((name, value or b"") for name, value in record.headers))
 
 
 def subscribe_batches(
@@ -178,6 +211,7 @@ def subscribe_batches(
     process: Process,
     handle: Callable[[Batch], Awaitable[Parked | None]],
     after_commit: Callable[[], Awaitable[None]] | None = None,
+    watch_lag: WatchLag | None = None,
 ) -> None:
     """Calls `handle(records)` for each batch (several partitions, order kept within one), again and
     again until it returns, then commits exactly these offsets. Not committed: a batch whose process
@@ -185,8 +219,11 @@ def subscribe_batches(
 
     A handler may return partitions that it parks: they are committed up to the given offset, sought
     back to it and not read for PARK_S, while the others go on. `after_commit` runs once the offsets
-    are committed.
+    are committed. `watch_lag` is told how to count what is not committed yet.
     """
+    progress = Progress()
+    if watch_lag is not None:
+        watch_lag(topic, progress.lag)
 
     @broker.subscriber(
         topic,
@@ -198,15 +235,17 @@ def subscribe_batches(
         auto_offset_reset="earliest",
         session_timeout_ms=SESSION_TIMEOUT_MS,
         heartbeat_interval_ms=HEARTBEAT_MS,
+        listener=progress,
         parser=_unread,
         decoder=_identity,
     )
     async def on_batch(message: object) -> None:
         records: Batch = message.raw_message  # type: ignore[attr-defined]
         consumer: Any = message.consumer  # type: ignore[attr-defined]
+        progress.begun(consumer, records)
         done, parked = await _handle_until_done(process, topic, records, handle)
         if done:
-            await _commit(process, consumer, records, parked)
+            progress.commit(await _commit(process, consumer, records, parked))
             if parked:
                 _park(process, consumer, parked)
             if after_commit is not None:
@@ -235,7 +274,7 @@ async def _handle_until_done(
     records: Batch,
     handle: Callable[[Batch], Awaitable[Parked | None]],
 ) -> tuple[bool, Parked]:
-    failures = 0
+    failures, since_ns = 0, process.tracing.now_ns()
     while not process.stopping.is_set():
         try:
             parked = await handle(records)
@@ -248,12 +287,18 @@ async def _handle_until_done(
             await process.pause(growing_pause_s(failures))
         else:
             process.health.fine(f"consumer {topic}")
+            if process.tracing.on:
+                process.tracing.note_records("process", records, since_ns, "consumer")
             return True, parked or {}
     return False, {}
 
 
-async def _commit(process: Process, consumer: Any, records: Batch, parked: Parked) -> None:
-    """A lost commit (a rebalance came between) only means that the records come again."""
+async def _commit(
+    process: Process, consumer: Any, records: Batch, parked: Parked
+) -> dict[TopicPartition, int]:
+    """The offsets. A lost commit (a rebalance came between) only means that the records come
+    again.
+    """
     offsets: dict[TopicPartition, int] = {}
     for record in records:
         where = TopicPartition(record.topic, record.partition)
@@ -264,26 +309,52 @@ async def _commit(process: Process, consumer: Any, records: Batch, parked: Parke
         await consumer.commit(offsets)
     except KafkaError as error:
         process.log.info("commit-refused", error=type(error).__name__)
+    return offsets
 
 
-async def run_consumer(broker: KafkaBroker, process: Process) -> None:
+async def run_consumer(
+    broker: KafkaBroker, process: Process, settings: KafkaSettings | None = None
+) -> None:
     """Connects as soon as Kafka answers, in whatever order things start, and stops with the
-    process.
+    process. With `settings` a refusal is told with the setting to look at, in /readyz and the log.
     """
     part = "kafka consumer"
     process.health.trouble(part, "not connected yet")
+    told = None
     while not process.stopping.is_set():
         try:
             await broker.start()
         except (KafkaError, OSError, TimeoutError) as error:
-            process.health.trouble(part, f"{type(error).__name__}: {error}")
+            why = None
+            if settings is not None:
+                why = await why_refused(settings.kafka_bootstrap, settings.kafka_security())
+            why = why or f"{type(error).__name__}: {error}"
+            process.health.trouble(part, why)
+            if why != told:
+                process.log.error("kafka-refused", why=why)
+                told = why
             await broker.stop()
             await process.pause(LONGEST_PAUSE_S)
         else:
             process.health.fine(part)
+            for subscriber in broker.subscribers:
+                _ask_patiently(subscriber)
             break
     await process.stopping.wait()
     await broker.stop()
+
+
+def _ask_patiently(subscriber: Any) -> None:
+    """FastStream has one setting for how long it asks and how long it then sleeps. Only the sleep
+    delays a record, so only the asking is made longer.
+    """
+    consumer = subscriber.consumer
+    getmany = consumer.getmany
+
+    async def patient(*partitions: TopicPartition, timeout_ms: int = 0, **more: Any) -> Any:
+        return await getmany(*partitions, timeout_ms=max(timeout_ms, IDLE_POLL_MS), **more)
+
+    consumer.getmany = patient
 
 
 def _limits_of(topic: str) -> dict[str, str]:
@@ -291,9 +362,13 @@ def _limits_of(topic: str) -> dict[str, str]:
     return {"max.message.bytes": str(MAX_LETTER_BYTES)} if topic == DLQ else {}
 
 
-async def ensure_topics(bootstrap: str, replication: int, prefix: str = "") -> list[str]:
+async def ensure_topics(
+    bootstrap: str, replication: int, prefix: str = "", security: KafkaSecurity = OPEN
+) -> list[str]:
     """Makes the missing topics and returns their names. Raises KafkaError."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="orderonce-topics")
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=bootstrap, client_id="orderonce-topics", **security.client()
+    )
     await admin.start()
     try:
         present = set(await admin.list_topics())
@@ -313,19 +388,33 @@ async def ensure_topics(bootstrap: str, replication: int, prefix: str = "") -> l
         await admin.close()
 
 
-class TopicSettings(ServiceSettings):
-    model_config = SettingsConfigDict(env_prefix="KAFKA_", frozen=True)
+class TopicSettings(KafkaSettings):
+    model_config = SettingsConfigDict(env_prefix="", frozen=True, hide_input_in_errors=True)
 
-    bootstrap: str
-    replication: int = Field(default=1, description="copies of each partition; 3 on a cluster")
-    topic_prefix: str = ""
+    kafka_replication: int = Field(
+        default=1, description="copies of each partition; 3 on a cluster"
+    )
+    kafka_topic_prefix: str = Field(
+        default="", description="prefix of topics and consumer groups on a cluster that is shared"
+    )
+
+
+async def make_topics(settings: TopicSettings) -> list[str]:
+    """As `ensure_topics`, or SystemExit with what is in the way."""
+    bootstrap, security = settings.kafka_bootstrap, settings.kafka_security()
+    for warning in security.warnings(bootstrap):
+        sys.stderr.write(f"warning: {warning}\n")
+    try:
+        return await ensure_topics(
+            bootstrap, settings.kafka_replication, settings.kafka_topic_prefix, security
+        )
+    except (KafkaError, OSError, TimeoutError) as error:
+        why = await why_refused(bootstrap, security) or f"{type(error).__name__}: {error}"
+        raise SystemExit(f"topics: {why}") from None
 
 
 def main() -> None:
-    settings = read_settings(TopicSettings)
-    made = asyncio.run(
-        ensure_topics(settings.bootstrap, settings.replication, settings.topic_prefix)
-    )
+    made = asyncio.run(make_topics(read_settings(TopicSettings)))
     sys.stderr.write(f"topics made: {', '.join(made) if made else 'none were missing'}\n")
 
 

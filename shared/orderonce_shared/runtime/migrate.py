@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 from yoyo import get_backend, read_migrations
 
+from orderonce_shared.runtime.database_url import DatabaseUrl, reason, warnings
 from orderonce_shared.runtime.settings import ServiceSettings, read_settings
 
 OWNERS_OF_SCHEMAS = (
@@ -27,12 +28,13 @@ OWNERS_OF_SCHEMAS = (
     "orderonce_ledger",
 )
 LOCK_WAIT_S = 60
+DATABASE_URL = "MIGRATE_DATABASE_URL"
 
 
 class MigrateSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="MIGRATE_", frozen=True, hide_input_in_errors=True)
 
-    database_url: SecretStr = Field(description="Postgres, as the owner of the database")
+    database_url: DatabaseUrl = Field(description="Postgres, as the owner of the database")
     order_api_password: SecretStr = Field(description="password of the role order_api")
     executor_password: SecretStr = Field(description="password of the role executor")
     ledger_password: SecretStr = Field(description="password of the role ledger")
@@ -50,8 +52,7 @@ def apply_migrations(url: str) -> list[str]:
     with psycopg.connect(url, autocommit=True) as guard:
         guard.execute(f"SET lock_timeout = '{LOCK_WAIT_S}s'")
         guard.execute("SELECT pg_advisory_lock(hashtext('orderonce.migrate'))")
-        parts = urlsplit(url)
-        backend = get_backend(urlunsplit(parts._replace(scheme="postgresql+psycopg")))
+        backend = get_backend(_url_for_yoyo(url, guard.info))
         try:
             backend.break_lock()
             with backend.lock(LOCK_WAIT_S):
@@ -61,6 +62,15 @@ def apply_migrations(url: str) -> list[str]:
             return names
         finally:
             backend.connection.close()
+
+
+def _url_for_yoyo(url: str, found: psycopg.ConnectionInfo) -> str:
+    """It knows one server, and the URL may name several: the one that was found to take writes."""
+    parts = urlsplit(url)
+    user, at, places = parts.netloc.rpartition("@")
+    if "," in places:
+        places = f"{found.host}:{found.port}"
+    return urlunsplit(parts._replace(scheme="postgresql+psycopg", netloc=user + at + places))
 
 
 def set_passwords(url: str, passwords: dict[str, SecretStr]) -> None:
@@ -78,6 +88,21 @@ def set_passwords(url: str, passwords: dict[str, SecretStr]) -> None:
 
 def main() -> None:
     settings = read_settings(MigrateSettings)
+    for warning in warnings(settings.database_url, DATABASE_URL):
+        sys.stderr.write(f"warning: {warning}\n")
+    try:
+        applied = migrate(settings)
+    except psycopg.OperationalError as error:
+        raise SystemExit(
+            f"migrations: {reason(settings.database_url, DATABASE_URL, error)}"
+        ) from None
+    sys.stderr.write(
+        f"migrations applied: {', '.join(applied) if applied else 'none were missing'}\n"
+    )
+
+
+def migrate(settings: MigrateSettings) -> list[str]:
+    """Schemas, roles and their passwords; returns the ids applied."""
     url = re.sub(r"^postgres://", "postgresql://", settings.database_url.get_secret_value())
     applied = apply_migrations(url)
     set_passwords(
@@ -88,9 +113,7 @@ def main() -> None:
             "ledger": settings.ledger_password,
         },
     )
-    sys.stderr.write(
-        f"migrations applied: {', '.join(applied) if applied else 'none were missing'}\n"
-    )
+    return applied
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from orderonce_shared.runtime.ids import new_request_id
 from orderonce_shared.runtime.logs import Logger
+from orderonce_shared.runtime.tracing import OFF, Tracing
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0  # an outage ends for us at most this long after it ends for the world
@@ -52,12 +53,13 @@ class Health:
 
 @dataclass(slots=True)
 class Process:
-    """What every part of a service shares: the stop event, health and the log."""
+    """What every part of a service shares: the stop event, health, the log and traces."""
 
     log: Logger
     health: Health = field(default_factory=Health)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    tracing: Tracing = OFF
 
     async def pause(self, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Waits until the time is up, `wake` is set (and clears it) or the process stops."""
@@ -275,7 +277,9 @@ async def serve(process: Process, app: Any, sock: socket.socket) -> None:
     stopped.cancel()
 
 
-def run_service(main: Callable[[Process], Coroutine[Any, Any, None]], log: Logger) -> None:
+def run_service(
+    main: Callable[[Process], Coroutine[Any, Any, None]], log: Logger, tracing: Tracing = OFF
+) -> None:
     """Runs `main(process)` until it returns; SIGTERM and SIGINT set `process.stopping`. Refuses
     `python -O`: assertions state invariants about money and stay on (R11).
     """
@@ -283,7 +287,7 @@ def run_service(main: Callable[[Process], Coroutine[Any, Any, None]], log: Logge
         raise SystemExit("assertions are off (python -O or PYTHONOPTIMIZE); orderonce needs them")
 
     async def body() -> None:
-        process = Process(log)
+        process = Process(log, tracing=tracing)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, process.stopping.set)
@@ -294,4 +298,7 @@ def run_service(main: Callable[[Process], Coroutine[Any, Any, None]], log: Logge
             await process.finish()
             log.info("stopped")
 
-    uvloop.run(body())
+    try:
+        uvloop.run(body())
+    finally:
+        tracing.close()

@@ -67,6 +67,11 @@ class ServiceSettings(BaseSettings):
         return init_settings, _FileSource(settings_cls), env_settings
 
 
+def is_loopback(host: str) -> bool:
+    """Whether what is said to this host, or to this socket's folder, stays on this machine."""
+    return host in ("", "localhost", "::1", "[::1]") or host.startswith(("127.", "/"))
+
+
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
@@ -77,10 +82,16 @@ def read_settings(cls: type[Settings]) -> Settings:
     except ValidationError as error:
         prefix = cls.model_config.get("env_prefix", "")
         lines = [
-            f"{prefix}{'.'.join(map(str, item['loc']))}".upper() + f": {item['msg']}"
+            _sentence(prefix, item["loc"], item["msg"])
             for item in error.errors(include_input=False, include_url=False)
         ]
     except SettingsError as error:  # it names the setting, never the value
         lines = [str(error)]
     sys.stderr.write("\n".join(["settings are not valid:", *lines]) + "\n")
     raise SystemExit(2)
+
+
+def _sentence(prefix: str, place: tuple[int | str, ...], message: str) -> str:
+    """A check over several settings names them itself."""
+    said = message.removeprefix("Value error, ")
+    return f"{prefix}{'.'.join(map(str, place))}".upper() + f": {said}" if place else said

@@ -117,6 +117,7 @@ class Door:
 
     async def close(self) -> None:
         """Ends all connections; requests under way fail."""
+        self._exchange.posts.close()
         await self._exchange.close()
         await self._session.close()
 

@@ -113,6 +113,7 @@ class VenueEvidence:
     # the longest stretch of time that one search of orders or trades may ask for
     search_span_ms: int
     page_rows: int
+    quote_orders: bool  # a market buy may say what it spends of the quote asset
     plain_http_anywhere: bool  # False: http:// only to this machine
     sources: Mapping[str, Source]
 
@@ -232,6 +233,7 @@ _BINANCE_SOURCES: dict[str, Source] = {
     "look_up_retention_ms": Source(Mark.DOC, "Binance spot, -2026"),
     "search_span_ms": Source(Mark.DOC, "Binance spot, allOrders and myTrades: 24 h"),
     "page_rows": Source(Mark.DOC, "Binance spot, allOrders and myTrades"),
+    "quote_orders": Source(Mark.DOC, "Binance spot, new order: quoteOrderQty of a market order"),
     "plain_http_anywhere": Source(Mark.OURS, "a key must not cross a network in the clear"),
 }
 
@@ -268,6 +270,7 @@ BINANCE = VenueEvidence(
     look_up_retention_ms=90 * DAY_MS,
     search_span_ms=DAY_MS,
     page_rows=1000,
+    quote_orders=True,
     plain_http_anywhere=False,
     sources=_BINANCE_SOURCES,
 )
@@ -297,6 +300,7 @@ PAPER = VenueEvidence(
     look_up_retention_ms=BINANCE.look_up_retention_ms,
     search_span_ms=BINANCE.search_span_ms,
     page_rows=BINANCE.page_rows,
+    quote_orders=True,
     plain_http_anywhere=True,
     sources=dict.fromkeys(_BINANCE_SOURCES, _PAPER),
 )

@@ -77,6 +77,7 @@ def _facts(row: VenueEvidence) -> Iterable[tuple[str, ...]]:
         ("look_up_retention_ms", "look-ups see back", _ms(row.look_up_retention_ms)),
         ("search_span_ms", "longest span of one search", _ms(row.search_span_ms)),
         ("page_rows", "rows per page", str(row.page_rows)),
+        ("quote_orders", "market buys by quote amount", _yes(row.quote_orders)),
         ("plain_http_anywhere", "http:// to other machines", _yes(row.plain_http_anywhere)),
     ):
         yield label, value, *_source(row.sources[name])

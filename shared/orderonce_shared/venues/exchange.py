@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from orderonce_shared.venues.credentials import Credential
 from orderonce_shared.venues.evidence import VenueEvidence
 from orderonce_shared.venues.fence import FencedBinance
+from orderonce_shared.venues.posts import Posts
 from orderonce_shared.venues.wire import Session
 
 BINANCE_BASE = "https://api.binance.com"
@@ -83,6 +84,7 @@ def build_exchange(
     exchange.order_url = f"{address}/api/v3/order"
     exchange.venue_now_ms = venue_now_ms
     exchange.monotonic = monotonic
+    exchange.posts = Posts(exchange.order_url, session.ssl_context, timeout_ms / 1_000, monotonic)
     _assert_sends_once(exchange)
     return exchange
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from orderonce_shared.venues.ccxt_one import exchange_class
+from orderonce_shared.venues.posts import Posts
 from orderonce_shared.venues.wire import note_answer
 
 _Binance: Any = exchange_class("binance")
@@ -72,6 +73,7 @@ class FencedBinance(_Binance):  # type: ignore[misc]
     """
 
     order_url: str
+    posts: Posts
     venue_now_ms: Callable[[], int]  # for reads and cancels, which sign the venue's time of now
     monotonic: Callable[[], float]
     timeout_on_exit = 0  # ccxt waits this long in close(); its session is ours and closed by us
@@ -93,7 +95,15 @@ class FencedBinance(_Binance):  # type: ignore[misc]
             assert stamp is not None
             if self.monotonic() > stamp.not_after:
                 raise FenceError("more than half of the window has passed")
+            return await self._post(url, headers, body)
         return await super().fetch(url, method, headers, body)
+
+    async def _post(self, url: str, headers: dict[str, str], body: str) -> None:
+        """A create leaves on connections of its own. Nobody needs ccxt's reading of the answer."""
+        answer = await self.posts.post(headers, body)
+        self.on_rest_response(
+            answer.status, "", url, "POST", answer.headers, answer.text(), headers, body
+        )
 
     def on_rest_response(
         self,

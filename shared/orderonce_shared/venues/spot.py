@@ -20,7 +20,7 @@ from orderonce_shared.domain.money import (
     parse_amount,
     render_amount,
 )
-from orderonce_shared.domain.order import Instrument, OrderType, Side, TimeInForce
+from orderonce_shared.domain.order import Instrument, OrderTerms, OrderType, Side, TimeInForce
 from orderonce_shared.domain.venue import Fee, PlaceRequest, VenueFill, VenueOrder, VenueStatus
 from orderonce_shared.venues.evidence import VenueEvidence
 
@@ -63,13 +63,13 @@ def place_parameters(request: PlaceRequest, evidence: VenueEvidence) -> dict[str
         raise BadRequest(f"a window of {request.window_ms} ms must not go out")
     if request.signed_at_ms <= 0:
         raise BadRequest("no stamp")
-    if terms.quantity <= 0 or (terms.price is not None and terms.price <= 0):
-        raise BadRequest("quantity and price are above zero")
+    if terms.price is not None and terms.price <= 0:
+        raise BadRequest("a price is above zero")
     parameters = {
         "symbol": venue_symbol(terms.symbol),
         "side": "BUY" if terms.side is Side.BUY else "SELL",
         **_kind(terms.type, terms.time_in_force, post_only=terms.post_only),
-        "quantity": render_amount(terms.quantity),
+        **_how_much(terms, evidence),
     }
     if (terms.price is None) != (terms.type is OrderType.MARKET):
         raise BadRequest("a limit order has a price and a market order has none")
@@ -80,6 +80,24 @@ def place_parameters(request: PlaceRequest, evidence: VenueEvidence) -> dict[str
         "newOrderRespType": "FULL",  # with the fills: saves a request per order
         "recvWindow": str(request.window_ms),
     }
+
+
+def _how_much(terms: OrderTerms, evidence: VenueEvidence) -> dict[str, str]:
+    """Of the base asset, or for a market buy what it spends of the quote asset."""
+    if (terms.quantity is None) == (terms.quote_quantity is None):
+        raise BadRequest("an order has a quantity or a quote_quantity")
+    if terms.quantity is not None:
+        if terms.quantity <= 0:
+            raise BadRequest("a quantity is above zero")
+        return {"quantity": render_amount(terms.quantity)}
+    assert terms.quote_quantity is not None
+    if not evidence.quote_orders:
+        raise BadRequest("this venue takes no orders by quote amount")
+    if terms.type is not OrderType.MARKET or terms.side is not Side.BUY:
+        raise BadRequest("only a market buy has a quote_quantity")
+    if terms.quote_quantity <= 0:
+        raise BadRequest("a quote_quantity is above zero")
+    return {"quoteOrderQty": render_amount(terms.quote_quantity)}
 
 
 def _kind(type_: OrderType, time_in_force: TimeInForce, *, post_only: bool) -> dict[str, str]:
@@ -218,7 +236,16 @@ def read_instrument(data: Any, venue: str) -> Instrument | None:
         min_quantity=_amount(lot, "minQty"),
         max_quantity=_amount(lot, "maxQty"),
         min_notional=Decimal(0) if notional is None else _amount(notional, "minNotional"),
+        quote_step=_quote_step(data),
     )
+
+
+def _quote_step(data: Mapping[str, Any]) -> Decimal | None:
+    """From the places that the venue's amounts of the quote asset may have; None if untold."""
+    places = data.get("quoteAssetPrecision")
+    if not isinstance(places, int) or isinstance(places, bool) or not 0 <= places <= 18:
+        return None
+    return Decimal(1).scaleb(-places)
 
 
 def read_mid_price(data: Any) -> Decimal | None:

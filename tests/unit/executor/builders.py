@@ -75,7 +75,7 @@ def placement(state: State = State.CLAIMED, **changes: Any) -> Placement:
         key_id=None,
         payload_hash="h",
     )
-    return replace(base, **changes)
+    return base._replace(**changes)
 
 
 def venue_order(

@@ -1,6 +1,5 @@
 """Creates leave the reserve to cancels and look-ups; a lane gives out only what may leave now."""
 
-from dataclasses import replace
 from typing import cast
 from uuid import UUID
 
@@ -57,7 +56,7 @@ def lanes(*accounts: str) -> Lanes:
 def test_lanes_take_turns_and_one_paused_account_holds_up_nobody() -> None:
     made = lanes("a", "b", "c")
     rows = [
-        replace(placement(State.CLAIMED), order_id=UUID(int=n), account="abc"[n % 3])
+        placement(State.CLAIMED)._replace(order_id=UUID(int=n), account="abc"[n % 3])
         for n in range(30)
     ]
     made.add(rows)
@@ -69,7 +68,7 @@ def test_lanes_take_turns_and_one_paused_account_holds_up_nobody() -> None:
 
 def test_a_row_is_in_hand_once() -> None:
     made = lanes("a")
-    row = replace(placement(State.CLAIMED), account="a")
+    row = placement(State.CLAIMED)._replace(account="a")
     made.add([row, row])
     made.add([row])
     assert len(made.take(64)) == 1
@@ -78,6 +77,6 @@ def test_a_row_is_in_hand_once() -> None:
 
 def test_nothing_leaves_before_the_clock_is_measured_again() -> None:
     made = lanes("a")
-    made.add([replace(placement(State.CLAIMED), account="a")])
+    made.add([placement(State.CLAIMED)._replace(account="a")])
     made.distrust_clock("a")
     assert made.take(64) == []

@@ -29,7 +29,7 @@ from tests.unit.executor.builders import fill, placement, venue_order
 
 @pytest.mark.parametrize("state", list(State))
 def test_an_event_is_the_contracts_bytes(state: State) -> None:
-    row = replace(placement(state), fees=(Fee("BNB", Decimal("-0.1")),))
+    row = placement(state)._replace(fees=(Fee("BNB", Decimal("-0.1")),))
     letter = event_letter(row, claimed_keys=("k" * 16,), asked_order_id=UUID(int=9))
     event = order_event(row, claimed_keys=("k" * 16,), asked_order_id=UUID(int=9))
     assert letter.value == event.encode()

@@ -167,7 +167,7 @@ def test_accept_sequence_zero_is_not_absence() -> None:
     assert dict(command_headers(place(accept_seq=0), TRACEPARENT))["accept_seq"] == b"0"
 
 
-@pytest.mark.parametrize("schema", ["place.v2", "place.v10", "replace.v1", "place-many.v1"])
+@pytest.mark.parametrize("schema", ["place.v3", "place.v10", "replace.v1", "place-many.v1"])
 def test_a_newer_schema_is_not_garbage(schema: str) -> None:
     """It parks its partition: a rolling upgrade must not throw good orders away."""
     with pytest.raises(UnknownSchemaError):
@@ -290,3 +290,46 @@ def test_a_command_built_in_code_is_the_one_that_is_read() -> None:
     )
 
     assert decode_command("cancel.v1", made.encode()) == made
+
+
+QUOTE = {**{k: v for k, v in PLACE.items() if k not in ("quantity", "price")}, "type": "market",
+         "schema": "place.v2", "quote_quantity": "50.00"}  # fmt: skip
+
+
+def test_a_place_by_quote_amount_is_place_v2() -> None:
+    """An executor of an earlier build parks it; a place by quantity stays as it always was."""
+    command = decode_command(None, json.dumps(QUOTE).encode())
+    assert isinstance(command, PlaceCommand)
+    assert command.terms().quote_quantity == Decimal("50.00")
+    assert command.terms().quantity is None
+    written = json.loads(command.encode())
+    assert (written["schema"], written["quote_quantity"]) == ("place.v2", "50.00")
+    assert "quantity" not in written
+    assert decode_command("place.v2", command.encode()) == command
+    assert "quote_quantity" not in json.loads(place().encode())
+
+
+def test_a_quote_amount_is_in_the_payload_hash() -> None:
+    one, same, other = (
+        PlaceCommand.model_validate({**QUOTE, "quote_quantity": text})
+        for text in ("50.00", "50", "51")
+    )
+    assert one.payload_hash() == same.payload_hash() != other.payload_hash()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"quantity": "1"},
+        {"schema": "place.v1"},
+        {"quote_quantity": None},
+        {"quote_quantity": "0"},
+        {"side": "sell"},
+        {"type": "limit", "price": "1"},
+        {"quote_quantity": None, "quantity": "1"},
+    ],
+)
+def test_a_quote_amount_is_for_market_buys_alone(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        decode_command(None, json.dumps({**QUOTE, **changes}).encode())
+    assert not isinstance(caught.value, UnknownSchemaError)
