@@ -5,10 +5,11 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status test lint lock docs model mutants clean
+.PHONY: help install demo up down status test lint lock docs model mutants bench clean
+.PHONY: images compose-up compose-demo compose-down
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 install: ## set up .venv and Kafka's jars; every command below does it by itself
 	@PYTHON='$(PYTHON)' sh cli/install.sh
@@ -25,8 +26,23 @@ down: install ## stop it; the data stays
 status: install ## what runs where
 	@$(BIN)/orderonce status $(ARGS)
 
-test: install ## every test, on real Kafka and real Postgres
-	@$(BIN)/python -m pytest $(ARGS)
+# Two at a time, each with servers of its own; end-to-end tests once on each stack there is.
+WORKERS ?= 2
+# These four need Docker and nothing else. CLUSTER=1: three brokers, and a standby of Postgres.
+images: ## build the container images (TAG=dev)
+	@deploy/images.sh $(TAG)
+
+compose-up: images ## start the whole line in containers
+	@CLUSTER='$(CLUSTER)' deploy/stack.sh up
+
+compose-demo: images ## the demo in containers: orders of every kind, faults, a killed executor, the proof
+	@CLUSTER='$(CLUSTER)' deploy/stack.sh demo
+
+compose-down: ## stop the containers; the data stays (ARGS=-v removes it)
+	@CLUSTER='$(CLUSTER)' deploy/stack.sh down $(ARGS)
+
+test: install ## every test, on real Kafka and real Postgres, and in containers where Docker answers
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --stack both $(ARGS)
 
 lint: install ## style, types and import directions
 	$(BIN)/ruff check .
@@ -38,6 +54,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 lock: install ## choose new versions: packages and Kafka's jars, both with hashes
 	$(COMPILE) --upgrade --all-extras --group dev pyproject.toml --output-file requirements.lock
 	$(COMPILE) --constraint requirements.lock --extra plots pyproject.toml --output-file deploy/requirements.lock
+	printf '%s\n' hatchling editables | $(COMPILE) --constraint requirements.lock - --output-file deploy/build.lock
 	$(BIN)/python -m orderonce_cli.stack.kafka lock
 
 docs: install ## write the generated documents again
@@ -48,6 +65,11 @@ model: install ## search the protocol's model exhaustively
 
 mutants: install ## remove the protocol's guards one by one; each must turn a test red
 	$(BIN)/python -m tests.chaos.mutants $(ARGS)
+
+BENCHMARKS = p2_executor p3_latency p4_line p5_ledger p10_start p11_replay
+bench: install ## every benchmark, its limit beside it; some ten minutes (benchmarks/README.md)
+	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	$(BIN)/python -m benchmarks.page
 
 clean: ## remove .venv, caches and the data folder of this checkout
 	@if [ -x $(BIN)/orderonce ]; then $(BIN)/orderonce down --wipe; fi

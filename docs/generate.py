@@ -11,14 +11,20 @@ import sys
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import orderonce_api.metrics
+import orderonce_executor.metrics
 import orderonce_ledger.http
+import orderonce_ledger.metrics
 import orderonce_paper.settings
 from orderonce_api import openapi
 from orderonce_api.settings import OrderApiSettings
+from orderonce_executor.lane_numbers import LaneNumbers
+from orderonce_executor.lanes import Lanes
 from orderonce_executor.settings import ExecutorSettings
 from orderonce_ledger.settings import LedgerSettings
+from orderonce_shared.contracts.asyncapi import render_asyncapi
 from orderonce_shared.domain.lifecycle import (
     FINAL,
     FINAL_BY_VENUE,
@@ -31,8 +37,11 @@ from orderonce_shared.domain.lifecycle import (
 from orderonce_shared.domain.reasons import REASON_TEXT, DenialCode, EndingCode
 from orderonce_shared.runtime.kafka import TopicSettings
 from orderonce_shared.runtime.migrate import MigrateSettings
+from orderonce_shared.runtime.process import Health
 from orderonce_shared.runtime.settings import ServiceSettings
+from orderonce_shared.runtime.vitals import Vitals
 from orderonce_shared.venues.evidence_page import render_evidence
+from prometheus_client import CollectorRegistry, Metric
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_json
@@ -50,8 +59,6 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
 # What means the same wherever it stands. A setting of one service says its meaning beside its
 # default.
 MEANINGS = {
-    "bootstrap": "Kafka's bootstrap servers, host:port",
-    "kafka_bootstrap": "Kafka's bootstrap servers, host:port",
     "topic_prefix": "prefix of topics and consumer groups on a cluster that is shared",
     "host": "address to listen on",
     "port": "port for users",
@@ -68,10 +75,12 @@ def render_all() -> dict[str, str]:
         "lifecycle.md": lifecycle(),
         "reasons.md": reasons(),
         "settings.md": settings(),
+        "metrics.md": metrics(),
         "venues.md": render_evidence(),
         "openapi.json": openapi.render_openapi(),
         "openapi-admin.json": openapi.render_admin_openapi(),
         "openapi-ledger.json": orderonce_ledger.http.render_openapi(),
+        "asyncapi.json": render_asyncapi(),
     }
     return {
         path: content.rstrip("\n") + "\n" for path, content in {**documents, **errors()}.items()
@@ -205,7 +214,7 @@ def _setting(prefix: str, name: str, field: FieldInfo) -> tuple[str, ...]:
     default = field.get_default(call_default_factory=True)
     if default is PydanticUndefined:
         shown = "needed"
-    elif default is None or default in ("", {}):
+    elif default is None or default in ("", {}, SecretStr("")):
         shown = "none"
     else:
         shown = f"`{default if isinstance(default, str) else to_json(default).decode()}`"
@@ -219,6 +228,70 @@ def _paper_flags() -> Iterator[tuple[str, ...]]:
         if action.dest != "help":
             variable = f"PAPER_{action.dest.upper()}"
             yield f"`{action.option_strings[0]}`", f"`{variable}`", str(action.help)
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A collector that tells its families without collecting; process_* does not."""
+
+    def describe(self) -> Iterable[Metric]: ...
+
+    def collect(self) -> Iterable[Metric]: ...
+
+
+METRICS_PAGE = """\
+# Metrics
+
+Generated from the registries of the services (`metrics.py` and `lane_numbers.py` of each,
+`orderonce_shared/runtime/vitals.py`); change them there. Each process serves its own at `/metrics`
+of its admin port, in Prometheus' format. Names, types, units and labels are stable: a change of one
+is a breaking change and stands in the changelog.
+
+Seconds and bytes are base units; a counter ends in `_total`; a histogram comes as `_bucket`,
+`_sum` and `_count`. On Linux each process also says what Prometheus' own clients say: `process_*`
+(CPU, memory, file descriptors, start time). No label holds a client, a key or an order; `account`
+has as many values as accounts were admitted. How to watch them: [observability](observability.md).
+
+{parts}
+"""
+
+
+def registries() -> dict[str, CollectorRegistry]:
+    """What each service registers, made as its main.py makes it; nothing is started."""
+    made = {}
+    for part in ("every service", "order API", "executor", "ledger"):
+        made[part] = CollectorRegistry()
+    Vitals(made["every service"], "part", Health())
+    orderonce_api.metrics.Metrics(made["order API"])
+    numbers = orderonce_executor.metrics.Metrics(made["executor"])
+    LaneNumbers(Lanes(lambda: 0.0), numbers.registry)
+    orderonce_ledger.metrics.Metrics(made["ledger"])
+    return made
+
+
+def metric_rows(registry: CollectorRegistry) -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+    """(name as scraped, type, labels, meaning) of each family, by name."""
+    for collector in list(registry._collector_to_names):
+        for family in collector.describe() if isinstance(collector, Described) else ():
+            suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+            labels: Iterable[str] = getattr(collector, "_labelnames", ()) or getattr(
+                family, "_labelnames", ()
+            )
+            if family.type == "info":  # a constant: its labels are all that it says
+                labels = next(iter(collector.collect())).samples[0].labels
+            yield f"{family.name}{suffix}", family.type, tuple(labels), family.documentation
+
+
+def metrics() -> str:
+    parts = []
+    for title, registry in registries().items():
+        rows = sorted(
+            (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), text)
+            for name, kind, labels, text in metric_rows(registry)
+        )
+        table = _table(("name", "type", "labels", "meaning"), rows)
+        parts.append(f"## {title[0].upper()}{title[1:]}\n\n{table}")
+    return METRICS_PAGE.format(parts="\n\n".join(parts))
 
 
 def errors() -> dict[str, str]:

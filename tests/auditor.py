@@ -176,7 +176,7 @@ def _orders(story: Story) -> Iterator[Finding]:
             yield Finding(Kind.LOST, key, "GET by key: not found")
             continue
         for name, asked in story.bodies[key].items():
-            if name in ("quantity", "price"):
+            if name in ("quantity", "quote_quantity", "price"):
                 same = _equal(order.get(name), asked)
             elif name == "expires_at":
                 same = _time(order[name]) == _time(asked)
@@ -272,8 +272,10 @@ def _compare_order(story: Story, key: str, order: Json, row: Json) -> Iterator[F
     if in_force is not None:
         wanted["time_in_force"] = in_force
     wrong = [f"{n}: {value} -> {row[n]}" for n, value in wanted.items() if row[n] != value]
-    if not _equal(asked["quantity"], row["quantity"]):
-        wrong.append(f"quantity: {asked['quantity']} -> {row['quantity']}")
+    # A market buy may name what it spends; the venue then shows the quantity that it came to.
+    amount = "quote_quantity" if "quote_quantity" in asked else "quantity"
+    if not _equal(asked[amount], row[amount]):
+        wrong.append(f"{amount}: {asked[amount]} -> {row[amount]}")
     if asked.get("price") is not None and not _equal(asked["price"], row["price"]):
         wrong.append(f"price: {asked['price']} -> {row['price']}")
     if wrong:

@@ -8,7 +8,42 @@ import pytest
 from orderonce_cli.stack.layout import Layout
 
 from tests import servers
+from tests.containers import images as service_images
 from tests.servers import Database, Template
+from tests.stacks import choice, engine
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    choice.add_option(parser)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    choice.require(session.config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for `stack` runs on each chosen one; a single one leaves its name alone."""
+    if "stack" in metafunc.fixturenames:
+        stacks = choice.chosen(metafunc.config)
+        ids = stacks if len(stacks) > 1 else [pytest.HIDDEN_PARAM]
+        metafunc.parametrize("stack", stacks, ids=ids, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    choice.select(config, items)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build before the first test: a time limit of one test is not for minutes of building."""
+    if not session.config.option.collectonly and choice.need_images(session.items):
+        service_images.tags()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if told := choice.say(config):
+        terminalreporter.write_line(told)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -49,6 +84,19 @@ def kafka_bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
         return
     with servers.kafka_server(request.getfixturevalue("servers_layout")) as bootstrap:
         yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def engine_session() -> Iterator[None]:
+    """Whatever a test makes in the container engine ends with this process."""
+    with engine.session():
+        yield
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, str]:
+    """Service -> image of this checkout, built when there is none of these sources."""
+    return service_images.tags()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ address) name running servers to use instead.
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import random
 import shutil
@@ -41,23 +42,38 @@ FOLDER_PREFIX = "orderonce-test-"
 FAILED = pytest.StashKey[bool]()  # set on a test's node when it failed
 ROLES = ("order_api", "executor", "ledger")
 
-_given: set[int] = set()
+_given: dict[int, int] = {}  # port -> the open file whose lock says that it is ours
 
 
 def pick_port() -> int:
-    """A port that nobody listens on now and that no other caller of this process was given."""
+    """A port that nobody listens on now, and that no other session is given while this one lives:
+    a server that starts seconds later must not find another suite's there."""
     while True:
         port = random.SystemRandom().randint(FIRST_PORT, LAST_PORT)
-        if port in _given:
+        if port in _given or (held := _hold(port)) is None:
             continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
+                os.close(held)
                 continue
-        _given.add(port)
+        _given[port] = held
         return port
+
+
+def _hold(port: int) -> int | None:
+    """The lock on a port's name, which the kernel takes back from the dead; None: another's."""
+    folder = Path(tempfile.gettempdir()) / f"orderonce-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    held = os.open(folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        return None
+    return held
 
 
 def wait_until(check: Callable[[], bool], limit_s: float, what: str) -> None:
@@ -135,14 +151,15 @@ def kafka_server(chosen: Layout) -> Iterator[str]:
     class_path = kafka.prepare(chosen, ports, print)
     with child(kafka.spec(chosen, class_path, {"PATH": os.defpath}), chosen) as process:
         wait_until(
-            lambda: _alive(process, chosen, "kafka") and _kafka_answers(ports["kafka"]),
+            lambda: _alive(process, chosen, "kafka") and kafka_answers(ports["kafka"]),
             KAFKA_READY_S,
             "Kafka is ready",
         )
         yield f"127.0.0.1:{ports['kafka']}"
 
 
-def _kafka_answers(port: int) -> bool:
+def kafka_answers(port: int) -> bool:
+    """Whether the broker at that port serves; to be asked outside of a running loop."""
     with asyncio.Runner() as runner:  # not asyncio.run: it would forget the tests' own loop
         return runner.run(kafka.is_ready(port))
 
@@ -155,9 +172,9 @@ def _alive(process: subprocess.Popen[bytes], chosen: Layout, name: str) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def topics(bootstrap: str, prefix: str) -> AsyncIterator[str]:
+async def topics(bootstrap: str, prefix: str, copies: int = 1) -> AsyncIterator[str]:
     """All topics under this prefix, deleted at the end."""
-    await ensure_topics(bootstrap, 1, prefix)
+    await ensure_topics(bootstrap, copies, prefix)
     try:
         yield prefix
     finally:
@@ -245,8 +262,7 @@ def maintenance(server_url: str) -> psycopg.Connection[tuple[object, ...]]:
 
 
 def drop_database(server_url: str, name: str) -> None:
-    """Drop it whoever is connected."""
-    with maintenance(server_url) as connection:
-        connection.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        )
+    """Drop it whoever is connected; a server that a test killed for good has none any more."""
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    with contextlib.suppress(psycopg.OperationalError), maintenance(server_url) as connection:
+        connection.execute(statement)

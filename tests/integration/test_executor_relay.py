@@ -134,7 +134,7 @@ async def test_a_word_that_missed_is_applied_to_the_row_as_it_is_now(world: Worl
 
 async def test_a_word_that_cannot_be_stored_does_not_hold_up_its_neighbours(world: World) -> None:
     rows = [await claim_one(world.store) for _ in range(3)]
-    poisoned = replace(rows[1], last_refusal="\x00")
+    poisoned = rows[1]._replace(last_refusal="\x00")
     answers = await asyncio.gather(
         *[world.recorder.hear(Hearing(p, Barred(Bar.LAPSED))) for p in (rows[0], poisoned, rows[2])]
     )

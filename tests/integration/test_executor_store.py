@@ -288,7 +288,7 @@ async def test_a_row_is_sent_once_by_whoever_comes_first(store: ClaimStore) -> N
 
 async def test_cas_compares_the_version(store: ClaimStore) -> None:
     row = await claim_one(store)
-    old = replace(row, version=row.version - 1)
+    old = row._replace(version=row.version - 1)
     result = await store.cas_sending([old], LIMITS)
     assert (result.sent, result.stale) == ([], [old])
 
@@ -421,7 +421,7 @@ async def test_silence_then_proof(store: ClaimStore) -> None:
 async def test_one_refused_row_does_not_take_its_neighbours_along(store: ClaimStore) -> None:
     row = await sent(store)
     with pytest.raises(POISON):
-        await store.record([Change(row, replace(row, state=State.OPEN, venue_order_id=None))])
+        await store.record([Change(row, row._replace(state=State.OPEN, venue_order_id=None))])
     assert await now_is(store, row) == row
 
 

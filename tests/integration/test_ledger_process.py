@@ -19,6 +19,7 @@ import httpx
 import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer
+from orderonce_shared.contracts.letters import DLQ_HEADERS
 from orderonce_shared.contracts.topics import DLQ, FILLS, prefixed
 from orderonce_shared.domain.venue import VenueFill
 from orderonce_shared.runtime.bearer import mac, mint_key
@@ -356,8 +357,8 @@ async def test_poison_goes_to_the_dead_letters_and_holds_up_nobody(world: World)
     letters = await _read_dead_letters(world, len(poison))
     assert sorted(value for value, _ in letters) == sorted(poison)
     for _, headers in letters:
-        assert {"schema", "topic", "partition", "offset", "error", "first_seen"} <= headers.keys()
-        assert headers["topic"] == prefixed(world.prefix, FILLS).encode()
+        assert {"schema", *DLQ_HEADERS} <= headers.keys()
+        assert headers["dlq_topic"] == prefixed(world.prefix, FILLS).encode()
 
 
 async def _read_dead_letters(world: World, number: int) -> list[tuple[bytes, dict[str, bytes]]]:
@@ -450,13 +451,13 @@ async def test_pages_follow_each_other_without_gap_or_repeat(world: World) -> No
 async def test_the_admin_port_counts(world: World) -> None:
     text = (await world.http.get(world.ledger.ready_url.replace("readyz", "metrics"))).text
     for name in (
-        "ledger_fills_total",
-        "ledger_batch_fills_bucket",
-        "ledger_book_seconds_bucket",
-        "ledger_lag_seconds_bucket",
-        "ledger_reconciliations_total",
-        "ledger_proof_nonzero",
-        "ledger_reconciliation_age_seconds",
-        "ledger_fills_parked",
+        "orderonce_ledger_fills_total",
+        "orderonce_ledger_book_batch_fills_bucket",
+        "orderonce_ledger_book_seconds_bucket",
+        "orderonce_ledger_lag_seconds_bucket",
+        "orderonce_ledger_reconciliations_total",
+        "orderonce_ledger_proof_nonzero_assets",
+        "orderonce_ledger_reconciliation_age_seconds",
+        "orderonce_ledger_fills_parked",
     ):
         assert name in text

@@ -5,11 +5,9 @@ paper exchange misbehave, kills an executor in the middle, and then shows for ea
 from key to journal, and what the books say.
 """
 
-import os
-import signal
 import time
-import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any
@@ -19,11 +17,11 @@ import stamina
 import typer
 
 from orderonce_cli import output
+from orderonce_cli.commands import demo_stacks
 from orderonce_cli.commands.demo_plan import Intent, plan_orders
 from orderonce_cli.commands.options import DataOption, JsonOption
 from orderonce_cli.problems import Problem
-from orderonce_cli.stack import control, layout
-from orderonce_cli.stack.state import Shape, State
+from orderonce_cli.stack import layout, running
 
 REQUEST_LIMIT_S = 5.0
 SETTLE_LIMIT_S = (
@@ -32,7 +30,7 @@ SETTLE_LIMIT_S = (
 BOOK_LIMIT_S = 30.0
 LOOK_AGAIN_S = 0.2
 RETRY_LIMIT_S = 30.0
-SHAPE = Shape(apis=2, executors=2)
+UNMET = ("lapsed", "not_placed")  # of an order that nothing stood in the way of
 UNFOLLOWED = ("rejected", "lapsed", "denied", "not_placed")
 Json = dict[str, Any]
 
@@ -94,30 +92,24 @@ def demo(
 ) -> None:
     """Start all, place orders, break things, show the proof, stop all. What ran before goes on."""
     where = layout.data_folder(data)
-    ran_before = control.runs(where)
-    with output.progress("starting the stack (2 order APIs, 2 executors)") as report:
-        started = control.up(where, SHAPE, report)
-    try:
-        result = _Show(where, started, quiet=json).run()
-    finally:
-        if not (keep or ran_before):
-            with output.progress("stopping the stack"):
-                control.down(where)
+    view = running.kept_elsewhere(where)
+    stack = demo_stacks.kept(view) if view is not None else demo_stacks.embedded(where, keep)
+    with stack as (view, kill):
+        result = _Show(view, kill, quiet=json).run()
     if json:
         output.as_json(result)
     if result["findings"]:
         raise Problem("The demo found: " + "; ".join(result["findings"]))
     if not json:
-        _go_on(where, started, runs=keep or ran_before)
+        stack.go_on()
 
 
 class _Show:
     """One run. Findings are what must not be; an empty list is the point of it all."""
 
-    def __init__(self, where: layout.Layout, state: State, *, quiet: bool) -> None:
-        self.where = where
-        self.view: Json = state.view
-        self.doors = Doors.of(self.view)
+    def __init__(self, view: Json, kill: Callable[[], str], *, quiet: bool) -> None:
+        self.doors = Doors.of(view)
+        self.kill = kill  # an executor; gives what to say of it
         self.quiet = quiet
         self.findings: list[str] = []
 
@@ -179,13 +171,10 @@ class _Show:
 
     def kill_an_executor(self, intents: list[Intent]) -> None:
         self.say("\nkill -9 of an executor in the middle")
-        state = control.require_ready(self.where)
-        pid = state.children["executor-1"][0]
         for number, intent in enumerate(intents):
             self.place(intent)
             if number == len(intents) // 2:
-                os.kill(pid, signal.SIGKILL)
-                self.say(f"  ---  executor-1 (pid {pid}) is dead")
+                self.say(f"  ---  {self.kill()} is dead")
 
     def cancel(self, intents: list[Intent]) -> None:
         self.say("\nCanceling what rests")
@@ -227,6 +216,8 @@ class _Show:
                 self.findings.append(
                     f"{intent.label}: {intent.order['status']}, {count} orders at the venue"
                 )
+            if intent.order["status"] in UNMET and not intent.label.startswith("around the kill"):
+                self.findings.append(f"{intent.label}: {intent.order['status']}, for no reason")
         run = self._reconciled(intents)
         rows = self._trail(intents)
         breaks = self.doors.get(f"{self.doors.ledger}/v1/breaks", status="open")["breaks"]
@@ -325,19 +316,3 @@ class _Show:
 def _plain(amount: str) -> str:
     """Without trailing zeros, never with an exponent; the digits that count all stay."""
     return amount.rstrip("0").rstrip(".") if "." in amount else amount
-
-
-def _go_on(where: layout.Layout, started: State, *, runs: bool) -> None:
-    """What to type to go on by hand; ports and keys are kept between runs."""
-    api = started.view["order_api"][0]
-    body = (
-        '{"account":"paper-1","symbol":"BTC/USDT","side":"buy","type":"market","quantity":"0.001"}'
-    )
-    key_file = where.root / "demo.key"
-    print("\nThe stack goes on. Go on by hand:" if runs else "\nGo on by hand:")
-    if not runs:
-        print("  .venv/bin/orderonce up")
-    print(
-        f'  curl -s {api}/v1/orders -H "Authorization: Bearer $(cat {key_file})"'
-        f" -H 'Idempotency-Key: {uuid.uuid4()}' -H 'Content-Type: application/json' -d '{body}'"
-    )

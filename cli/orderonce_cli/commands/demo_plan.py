@@ -52,9 +52,12 @@ def plan_orders(instruments: dict[str, Json]) -> list[Intent]:
             label, "paper-2", "ETH/USDT", side, "0.0500", price=price, time_in_force=tif, **more
         )
 
+    by_quote = {"account": "paper-1", "symbol": "BTC/USDT", "side": "buy", "type": "market",
+                "quote_quantity": "60.00"}  # fmt: skip
     tiny = "0.123456789012345678"
     return [
         order("market buy BTC", "paper-1", "BTC/USDT", "buy", "0.00100"),
+        Intent("market buy for 60 USDT", by_quote),
         order("market sell BTC", "paper-1", "BTC/USDT", "sell", "0.00050"),
         order("market buy, 18 digits", "paper-3", "WEI/USDT", "buy", tiny),
         limit("limit gtc that crosses", "buy", 1),

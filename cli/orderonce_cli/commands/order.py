@@ -30,8 +30,8 @@ WATCH_LOOK_S = 0.2
 MOST_LISTED = 200  # the order API's own limit of a page
 COLUMNS = ("order_id", "account", "symbol", "side", "type", "quantity", "price", "status",
            "filled_quantity", "average_price")  # fmt: skip
-Status = Literal["accepted", "sending", "open", "filled", "canceled", "rejected", "lapsed",
-                 "denied", "not_placed", "unknown"]  # fmt: skip
+STATUSES = ("accepted", "sending", "open", "filled", "canceled", "rejected", "lapsed",
+            "denied", "not_placed", "unknown")  # fmt: skip
 Reference = Annotated[str, typer.Argument(help="Order id, or the idempotency key that made it.")]
 
 
@@ -40,7 +40,10 @@ def place(
     account: Annotated[str, typer.Option(help="Venue account, e.g. paper-1.")],
     symbol: Annotated[str, typer.Option(help="e.g. BTC/USDT")],
     side: Annotated[Literal["buy", "sell"], typer.Option()],
-    quantity: Annotated[str, typer.Option(help="In the base asset, plain decimal.")],
+    quantity: Annotated[str | None, typer.Option(help="In the base asset, plain decimal.")] = None,
+    quote_quantity: Annotated[
+        str | None, typer.Option(help="What a market buy spends of the quote asset, instead.")
+    ] = None,
     price: Annotated[str | None, typer.Option(help="Makes it a limit order.")] = None,
     time_in_force: Annotated[Literal["gtc", "ioc", "fok"] | None, typer.Option()] = None,
     post_only: Annotated[bool, typer.Option("--post-only")] = False,
@@ -59,6 +62,7 @@ def place(
         "side": side,
         "type": "market" if price is None else "limit",
         "quantity": quantity,
+        "quote_quantity": quote_quantity,
         "price": price,
         "time_in_force": time_in_force,
         "post_only": True if post_only else None,
@@ -87,7 +91,12 @@ def show(
 @app.command("list")
 def list_orders(
     account: Annotated[str | None, typer.Option()] = None,
-    status: Annotated[Status | None, typer.Option()] = None,
+    symbol: Annotated[str | None, typer.Option(help="e.g. BTC/USDT")] = None,
+    status: Annotated[
+        list[str], typer.Option(help=f"Repeat for several: {', '.join(STATUSES)}.")
+    ] = [],  # noqa: B006
+    since: Annotated[str | None, typer.Option(help="Accepted at this time or later, UTC.")] = None,
+    until: Annotated[str | None, typer.Option(help="Accepted before this time, UTC.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=MOST_LISTED)] = 50,
     cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
     data: DataOption = None,
@@ -97,7 +106,16 @@ def list_orders(
 ) -> None:
     """List orders, newest first."""
     api = connect("order_api", Given(data, url, key_file))
-    body = api.get("/v1/orders", account=account, status=status, limit=limit, cursor=cursor)
+    body = api.get(
+        "/v1/orders",
+        account=account,
+        symbol=symbol,
+        status=",".join(status) or None,
+        since=since,
+        until=until,
+        limit=limit,
+        cursor=cursor,
+    )
     if json:
         output.as_json(body)
         return
@@ -143,13 +161,19 @@ def watch(
             if json:
                 output.as_json_line(now)
             else:
-                filled = f"{now.get('filled_quantity') or 0} of {now.get('quantity')} filled"
+                filled = f"{now.get('filled_quantity') or 0}{_wanted(now)} filled"
                 print(f"{now.get('updated_at')}  {now['status']}  {filled}", flush=True)
         if now.get("final"):
             return
         if time.monotonic() > deadline:
             raise Problem(f"The order is still {now['status']} after {timeout:.0f} s.", Exit.FAILED)
         time.sleep(WATCH_LOOK_S)
+
+
+def _wanted(order: dict[str, Any]) -> str:
+    """What is there to be filled; an order by quote amount does not say it in the base asset."""
+    quantity, quote = order.get("quantity"), order.get("quote_quantity")
+    return f" of {quantity}" if quantity else f" for {quote} of the quote asset"
 
 
 def _announced(key: str | None) -> str:

@@ -29,11 +29,15 @@ def up(
     infrastructure: Annotated[
         bool, typer.Option("--infrastructure", help="Only Postgres and Kafka, empty.")
     ] = False,
+    paper_limits: Annotated[
+        bool,
+        typer.Option(help="The paper exchange limits rates, as venues do; not for load."),
+    ] = True,
     json: JsonOption = False,
 ) -> None:
     """Start the whole stack on this machine; returns when it is ready."""
     control.check_python()
-    where, shape = layout.data_folder(data), Shape(apis, executors, infrastructure)
+    where, shape = layout.data_folder(data), Shape(apis, executors, infrastructure, paper_limits)
     if fresh:
         with output.progress(f"wiping {where.root}"):
             control.wipe(where)

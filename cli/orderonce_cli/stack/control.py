@@ -115,6 +115,8 @@ def _command(where: Layout, shape: Shape) -> list[str]:
     flags = ["--apis", str(shape.apis), "--executors", str(shape.executors)]
     if shape.infrastructure:
         flags.append("--infrastructure")
+    if not shape.paper_limits:
+        flags.append("--no-paper-limits")
     module = ["-m", "orderonce_cli.stack.supervisor"]
     return [sys.executable, *module, "--data", str(where.root), *flags]
 

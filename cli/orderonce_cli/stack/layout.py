@@ -13,8 +13,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from orderonce_cli.problems import Exit, Problem
 
 LAYOUT_VERSION = 1
@@ -82,6 +80,8 @@ def data_folder(given: Path | None) -> Layout:
     """The layout of `--data`, ORDERONCE_DATA, or `.data` in the checkout (else the user's own)."""
     chosen = given or (Path(found) if (found := os.environ.get("ORDERONCE_DATA")) else None)
     if chosen is None:
+        import platformdirs  # only where the embedded stack is installed: no image needs it
+
         in_checkout = (CHECKOUT / "pyproject.toml").exists()
         chosen = CHECKOUT / ".data" if in_checkout else platformdirs.user_data_path("orderonce")
     return Layout(chosen.expanduser().resolve())
@@ -89,6 +89,8 @@ def data_folder(given: Path | None) -> Layout:
 
 def cache_folder(layout: Layout) -> Path:
     """The user's cache, shared by all checkouts; the data folder where there is no usable home."""
+    import platformdirs
+
     named = os.environ.get("ORDERONCE_CACHE")
     folder = Path(named).resolve() if named else platformdirs.user_cache_path("orderonce")
     try:

@@ -14,12 +14,10 @@ from typing import Any
 from orderonce_cli.stack import postgres
 from orderonce_cli.stack.children import Spec
 from orderonce_cli.stack.layout import Layout, kept_secret, write_private
+from orderonce_cli.stack.seed import ACCOUNTS, FIRST_KEY, VENUE, Place, split_credentials
 from orderonce_cli.stack.state import Shape
 
 ROLES = ("order_api", "executor", "ledger")
-ACCOUNTS = tuple(f"paper-{n}" for n in range(1, 9))
-FIRST_UID = 1001  # of paper-1 at the paper exchange
-VENUE = "paper"
 PASSED = (
     "PATH",
     "HOME",
@@ -31,7 +29,8 @@ PASSED = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 )
-TUNABLES = ("ORDER_API_", "EXECUTOR_", "LEDGER_")
+TRACES = "OTEL_"
+TUNABLES = ("ORDER_API_", "EXECUTOR_", "LEDGER_", TRACES)
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Plan:
     @property
     def base_env(self) -> dict[str, str]:
         """What every child gets."""
-        return {name: self.environment[name] for name in PASSED if name in self.environment}
+        return {k: v for k, v in self.environment.items() if k in PASSED or k.startswith(TRACES)}
 
     def address(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
@@ -67,11 +66,19 @@ def write_secrets(plan: Plan) -> None:
 
 def write_credentials(plan: Plan) -> None:
     """The paper exchange's keys, split: the executor may trade, the ledger may read."""
-    keys = json.loads((plan.layout.paper / "keys.json").read_text())["accounts"]
-    for service, kind in (("executor", "trade"), ("ledger", "read")):
-        accounts = {name: {"venue": VENUE, **entry[kind]} for name, entry in keys.items()}
-        path = plan.layout.secret(f"{service}-credentials.json")
-        write_private(path, json.dumps({"accounts": accounts}))
+    keys = (plan.layout.paper / "keys.json").read_text()
+    for service, text in split_credentials(keys).items():
+        write_private(plan.layout.secret(f"{service}-credentials.json"), text)
+
+
+def place(plan: Plan) -> Place:
+    """What seeding needs to know of this plan."""
+    return Place(
+        order_api=plan.address("order-api-1"),
+        order_api_admin=plan.address("order-api-admin-1"),
+        ledger=plan.address("ledger"),
+        keys=plan.layout.root,
+    )
 
 
 def migrations(plan: Plan) -> Spec:
@@ -92,19 +99,19 @@ def topics(plan: Plan) -> Spec:
 
 def create_admin_key(plan: Plan) -> Spec:
     """The first key, which no other key can make."""
-    wanted = ["create-key", "--client", "admin", "--scopes", "admin", "--accounts", "*",
-              "--name", "admin"]  # fmt: skip
     env = {
         "ORDER_API_DATABASE_URL_FILE": str(plan.layout.secret("order_api.url")),
         "ORDER_API_PEPPER_FILE": str(plan.layout.secret("pepper")),
     }
-    return _module(plan, "create-key", "orderonce_api", env, wanted)
+    return _module(plan, "create-key", "orderonce_api", env, list(FIRST_KEY))
 
 
 def paper(plan: Plan) -> Spec:
     """The paper exchange."""
     flags = ["--data", str(plan.layout.paper), "--port", str(plan.ports["paper"]),
              "--control-port", str(plan.ports["paper-control"])]  # fmt: skip
+    if not plan.shape.paper_limits:
+        flags.append("--no-rate-limits")
     return _module(plan, "paper", "orderonce_paper", {}, flags)
 
 

@@ -20,6 +20,7 @@ class Shape:
     apis: int = 1
     executors: int = 1
     infrastructure: bool = False
+    paper_limits: bool = True  # whether the paper exchange answers 429 by itself
 
 
 @dataclass

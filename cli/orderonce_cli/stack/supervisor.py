@@ -114,13 +114,14 @@ class Supervisor:
         for spec in services.services(plan):
             self._keep(spec)
         await _all([self._first_key(), *self._services_ready()])
-        await asyncio.to_thread(seed.admit_accounts, plan)
-        await asyncio.to_thread(seed.make_demo_key, plan)
+        place = services.place(plan)
+        await asyncio.to_thread(seed.admit_accounts, place)
+        await asyncio.to_thread(seed.make_demo_key, place)
         self._done("accounts and keys are there")
-        await asyncio.to_thread(seed.wait_for_instruments, plan, self.stopping.is_set)
+        await asyncio.to_thread(seed.wait_for_instruments, place, self.stopping.is_set)
         self._done("the order API lists instruments")
-        await asyncio.to_thread(seed.wait_for_books, plan, self.stopping.is_set)
-        self.state.view = services.view(plan, seed.read_key(self.layout, "demo"))
+        await asyncio.to_thread(seed.wait_for_books, place, self.stopping.is_set)
+        self.state.view = services.view(plan, seed.read_key(place.keys, "demo"))
         self._done("the ledger's books are open")
 
     async def _start_postgres(self) -> None:
@@ -157,9 +158,9 @@ class Supervisor:
         return [wait(name, url) for name, url in services.ready_urls(self.plan).items()]
 
     async def _first_key(self) -> None:
-        if seed.read_key(self.layout, "admin") is None:
+        if seed.read_key(self.layout.root, "admin") is None:
             said = await self._once(services.create_admin_key(self.plan), "admin key made")
-            seed.keep_key(self.layout, "admin", json.loads(said.splitlines()[-1]))
+            seed.keep_key(self.layout.root, "admin", json.loads(said.splitlines()[-1]))
 
     async def _once(self, spec: Spec, done: str) -> str:
         """Run a program to its end; gives what it printed. Its log tells why it failed."""
@@ -297,9 +298,10 @@ def main() -> None:
     parser.add_argument("--apis", type=int, default=1)
     parser.add_argument("--executors", type=int, default=1)
     parser.add_argument("--infrastructure", action="store_true")
+    parser.add_argument("--no-paper-limits", action="store_true")
     given = parser.parse_args()
     layout = Layout(given.data)
-    shape = Shape(given.apis, given.executors, given.infrastructure)
+    shape = Shape(given.apis, given.executors, given.infrastructure, not given.no_paper_limits)
     plan = Plan(layout, shape, ports.kept(layout), services.environment())
     ended = supervise(plan, report=lambda _: None, ready=lambda: None)
     sys.exit(0 if ended.state == "stopped" else 1)

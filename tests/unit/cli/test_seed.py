@@ -8,17 +8,15 @@ import httpx
 import pytest
 from orderonce_cli.problems import Problem
 from orderonce_cli.stack import seed
-from orderonce_cli.stack.layout import Layout
-from orderonce_cli.stack.services import ACCOUNTS, Plan
-from orderonce_cli.stack.state import Shape
+from orderonce_cli.stack.seed import ACCOUNTS, Place
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def place(tmp_path: Path) -> Place:
     (tmp_path / "demo.key").write_text("oo_test_demo")
-    return Plan(Layout(tmp_path), Shape(), {"ledger": 7, "order-api-1": 8}, {})
+    return Place("http://127.0.0.1:8", "http://127.0.0.1:9", "http://127.0.0.1:7", tmp_path)
 
 
 @pytest.fixture
@@ -46,7 +44,7 @@ def books(opened: int, waiting_for: str | None = "the venue's balances") -> dict
 
 
 def test_books_are_waited_for_until_every_account_has_its_own(
-    plan: Plan, answered: Callable[[Handler], None]
+    place: Place, answered: Callable[[Handler], None]
 ) -> None:
     last = len(ACCOUNTS)
     bodies: list[Any] = [None, {"accounts": []}, books(0), books(last - 1), books(last)]
@@ -58,19 +56,19 @@ def test_books_are_waited_for_until_every_account_has_its_own(
         return httpx.Response(503) if body is None else httpx.Response(200, json=body)
 
     answered(ledger)
-    seed.wait_for_books(plan, lambda: False)
+    seed.wait_for_books(place, lambda: False)
     assert len(asked) == len(bodies)
     assert str(asked[0].url) == "http://127.0.0.1:7/v1/accounts"
     assert asked[0].headers["Authorization"] == "Bearer oo_test_demo"
 
 
 def test_books_that_do_not_open_are_named_with_what_they_wait_for(
-    plan: Plan, answered: Callable[[Handler], None], monkeypatch: pytest.MonkeyPatch
+    place: Place, answered: Callable[[Handler], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(seed, "BOOKS_LIMIT_S", 0.05)
     answered(lambda request: httpx.Response(200, json=books(7)))
     with pytest.raises(Problem, match=r"paper-8 waits for the venue's balances$"):
-        seed.wait_for_books(plan, lambda: False)
+        seed.wait_for_books(place, lambda: False)
 
 
 def test_an_account_that_the_ledger_does_not_know_yet_has_no_books() -> None:
@@ -80,13 +78,13 @@ def test_an_account_that_the_ledger_does_not_know_yet_has_no_books() -> None:
     assert seed.unopened(books(len(ACCOUNTS))) is None
 
 
-def test_a_stop_ends_the_wait(plan: Plan, answered: Callable[[Handler], None]) -> None:
+def test_a_stop_ends_the_wait(place: Place, answered: Callable[[Handler], None]) -> None:
     answered(lambda request: httpx.Response(200, json=books(0)))
     with pytest.raises(Problem):
-        seed.wait_for_books(plan, lambda: True)
+        seed.wait_for_books(place, lambda: True)
 
 
-def test_instruments_are_waited_for(plan: Plan, answered: Callable[[Handler], None]) -> None:
+def test_instruments_are_waited_for(place: Place, answered: Callable[[Handler], None]) -> None:
     bodies: list[dict[str, Any]] = [{"instruments": [{"symbol": "X"}]}, {"instruments": []}]
     asked: list[str] = []
 
@@ -95,5 +93,5 @@ def test_instruments_are_waited_for(plan: Plan, answered: Callable[[Handler], No
         return httpx.Response(200, json=bodies.pop())
 
     answered(api)
-    seed.wait_for_instruments(plan, lambda: False)
+    seed.wait_for_instruments(place, lambda: False)
     assert asked == ["http://127.0.0.1:8/v1/instruments?account=paper-1"] * 2

@@ -1,0 +1,1 @@
+"""What the guarantee costs: each module is one command that prints its figure beside its limit."""
