@@ -167,6 +167,29 @@ async def _orders_of(place: Place, run: str) -> list[dict[str, Any]]:
     return [row for row in rows if row["client_tag"] == run]
 
 
+async def test_on_a_stack_of_ones_own_the_runs_key_is_revoked_at_the_end(
+    place: Place, tmp_path: Path
+) -> None:
+    """`--data` names a folder with the addresses and the admin key, as `orderonce up` leaves it."""
+    line, folder = place.line, tmp_path / "data"
+    folder.mkdir()
+    view = {
+        "order_api": line.api_urls, "order_api_admin": line.api_admin_urls,
+        "ledger": line.ledger_url, "kafka": place.bootstrap,
+    }  # fmt: skip
+    (folder / "view.json").write_text(json.dumps(view))
+    (folder / "admin.key").write_text(line.admin_key)
+    code, told, words = await load(
+        tmp_path, "--data", str(folder), "--topic-prefix", place.prefix, "--rate", "10",
+        "--seconds", "1", "--accounts", "2",
+    )  # fmt: skip
+    assert code == 0, words
+    require_whole_account(told, 10)
+    keys = (await line.admin("GET", "/v1/keys"))["keys"]
+    made = [key for key in keys if key["client"].startswith("load-")]
+    assert [key["status"] for key in made] == ["revoked"]
+
+
 async def test_without_kafka_pages_of_orders_tell_the_same(place: Place, tmp_path: Path) -> None:
     code, told, words = await load(
         tmp_path, *place.over_http(kafka=False), "--rate", "20", "--seconds", "2",

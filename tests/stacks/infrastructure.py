@@ -58,7 +58,9 @@ class Kafka(DockerContainer):
             KAFKA_JVM_PERFORMANCE_OPTS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         )
         self.with_volume_mapping(data, "/var/lib/kafka/data", "rw")
-        publish(self, {9092: port}, door, hostname=name)
+        # Not by `hostname`: the engine would tell that name on every network, the door too, and a
+        # container that was cut off the others would find a way round.
+        publish(self, {9092: port}, door, extra_hosts={name: "127.0.0.1"})
 
 
 def kafka_name(node: int) -> str:
@@ -74,7 +76,7 @@ class Postgres(PostgresContainer):
         )
         self.with_volume_mapping(data, "/var/lib/postgresql", "rw")
         self.with_command(["bash", "-c", f"{ALLOW_REPLICATION}; exec {SERVE}"])
-        publish(self, {5432: port}, door, hostname="postgres")
+        publish(self, {5432: port}, door)
 
 
 class Standby(DockerContainer):
@@ -90,7 +92,7 @@ class Standby(DockerContainer):
         folder = 'install -d -o postgres -g postgres "$(dirname "$PGDATA")"'
         script = f'{folder}; until {copy}; do rm -rf "$PGDATA"/*; sleep 0.3; done; exec {SERVE}'
         self.with_command(["bash", "-c", script])
-        publish(self, {5432: port}, door, hostname="postgres-standby")
+        publish(self, {5432: port}, door)
 
 
 def publish(container: DockerContainer, ports: dict[int, int], door: str, **more: Any) -> None:

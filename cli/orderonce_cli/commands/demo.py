@@ -116,11 +116,13 @@ class _Show:
     def run(self) -> Json:
         self.say("\nPlacing orders of every kind")
         intents = plan_orders(self._prices())
-        for intent in intents[:10]:
+        troubled = [n for n, intent in enumerate(intents) if intent.label.startswith("venue ")]
+        first, last = troubled[0], troubled[-1] + 1
+        for intent in intents[:first]:
             self.place(intent)
         self.repeat(intents[:4])
-        self.trouble(intents[10:12])
-        self.kill_an_executor(intents[12:])
+        self.trouble(intents[first:last])
+        self.kill_an_executor(intents[last:])
         self.cancel([i for i in intents if i.label.startswith("resting")])
         self.settle(intents)
         return self.judge(intents)

@@ -11,6 +11,7 @@ from orderonce_cli.load import hops
 from orderonce_cli.load.account import account
 from orderonce_cli.load.hops import percentile
 from orderonce_cli.load.plan import Plan, Target
+from orderonce_cli.load.ramp import BACKLOG_S
 from orderonce_cli.load.run import Run
 from orderonce_cli.load.tally import LATE_S, Outcome, Tally
 
@@ -166,6 +167,13 @@ def _warnings(run: Run, counts: dict[str, int]) -> list[str]:
         found.append(
             f"{counts['dropped']} orders were dropped by the generator: {run.plan.in_flight} had "
             "no answer yet (--in-flight). The latencies are those of the others: worse was not seen"
+        )
+    achieved = _achieved(run, counts)
+    waiting = (achieved["sent_per_s"] - achieved["final_per_s"]) * achieved["seconds"]
+    if waiting > achieved["sent_per_s"] * BACKLOG_S:
+        found.append(
+            f"the rate was not kept: {waiting:,.0f} orders were waiting when the sending ended, "
+            f"{achieved['final_per_s']:,.0f}/s had ended of {achieved['sent_per_s']:,.0f}/s sent"
         )
     if run.tally.late > LATE_SHARE * max(1, counts["sent"]):
         found.append(

@@ -30,7 +30,9 @@ def live(run: Run) -> str:
     ]
     if now.lag is not None:
         parts.append(f"lag {now.lag}")
-    return " · ".join([*parts, f"errors {errors}"])
+    if errors:
+        parts.append(f"errors {errors}")
+    return " · ".join(parts)
 
 
 def lines(report: dict[str, Any]) -> Iterator[str]:

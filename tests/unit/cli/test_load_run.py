@@ -105,6 +105,16 @@ def test_the_rates_are_what_was_kept_while_sending() -> None:
     }  # fmt: skip
 
 
+def test_a_rate_that_was_not_kept_is_a_warning_although_nothing_was_lost() -> None:
+    run = a_run()
+    assert not [w for w in report.build(run, TARGET, [], AROUND)["warnings"] if "not kept" in w]
+    for number in range(20, 40):  # their ends came after the sending
+        run.tally.times["final"][number] = 4.5
+    told = report.build(run, TARGET, [], AROUND)
+    (words,) = [w for w in told["warnings"] if "not kept" in w]
+    assert words.startswith("the rate was not kept: 20 orders were waiting")
+
+
 def test_a_report_is_json_without_secrets() -> None:
     kept = json.dumps(a_report(), allow_nan=False)
     assert "oo_test_secret" not in kept

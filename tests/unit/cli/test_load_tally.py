@@ -66,8 +66,8 @@ def test_events_may_come_before_the_answer_twice_and_out_of_order() -> None:
     seen = tally()
     sent(seen, 0)
     seen.event(event(seen, 0, "filled"), heard=0.4)
-    seen.event(event(seen, 0, "accepted"), heard=0.5)
     seen.event(event(seen, 0, "filled"), heard=0.9)
+    seen.event(event(seen, 0, "accepted"), heard=0.5)
     seen.acked(0, 0.6, "id-0")
     assert seen.status[0] == "filled"
     assert took(seen, hops.HEARD) == 400
