@@ -1,7 +1,8 @@
 """Applies every service's migrations and sets the roles' passwords. Safe to repeat and to run twice
 at once.
 
-yoyo runs the files: plain SQL, forward only, each in a transaction.
+yoyo runs the files: plain SQL, forward only, each in one transaction together with the note that it
+was applied: a runner that dies in between has done nothing.
 `python -m orderonce_shared.runtime.migrate` with MIGRATE_DATABASE_URL (owner) and one
 MIGRATE_<ROLE>_PASSWORD per role.
 """
@@ -58,7 +59,10 @@ def apply_migrations(url: str) -> list[str]:
             with backend.lock(LOCK_WAIT_S):
                 missing = backend.to_apply(read_migrations(*migration_folders()))
                 names = [migration.id for migration in missing]
-                backend.apply_migrations(missing)
+                for migration in missing:
+                    with backend.transaction():  # its own apply_one commits the file first
+                        migration.process_steps(backend, "apply")
+                        backend.mark_one(migration)
             return names
         finally:
             backend.connection.close()
