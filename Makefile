@@ -5,7 +5,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status test lint lock docs model mutants bench clean
+.PHONY: help install demo up down status test lint lock lock-clients docs model mutants bench clean
 .PHONY: images compose-up compose-demo compose-down
 
 help: ## this list
@@ -56,6 +56,9 @@ lock: install ## choose new versions: packages and Kafka's jars, both with hashe
 	$(COMPILE) --constraint requirements.lock --extra plots pyproject.toml --output-file deploy/requirements.lock
 	printf '%s\n' hatchling editables | $(COMPILE) --constraint requirements.lock - --output-file deploy/build.lock
 	$(BIN)/python -m orderonce_cli.stack.kafka lock
+
+lock-clients: install ## choose new versions of what the foreign clients of the tests stand on
+	$(BIN)/python -m tests.clients lock
 
 docs: install ## write the generated documents again
 	$(BIN)/python docs/generate.py

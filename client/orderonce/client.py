@@ -5,6 +5,8 @@ key before anything is sent, or `key`, an idempotency key that the bot has kept 
 """
 
 import asyncio
+import logging
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
@@ -23,6 +25,7 @@ from orderonce.requests import NewOrder, Request
 from orderonce.talks import Heard, Patience, Pause, Renew, Send, Step, Talk
 
 Result = TypeVar("Result")
+LOG = logging.getLogger("orderonce")
 REQUEST_LIMIT_S = 10.0  # of one try; longer than the API's own wait
 Filter = str | int | datetime | None
 
@@ -44,11 +47,15 @@ class _Bearer:
         return f"Bearer {self._key}"
 
     def renew(self) -> bool:
-        """Whether the file holds another key now."""
-        if self._file is None or self._read() == self._key:
+        """Whether the file holds another key now; not while it is being replaced."""
+        try:
+            found = self._read() if self._file is not None else ""
+        except OSError:
             return False
-        self._key = self._read()
-        return True
+        changed = found not in ("", self._key)
+        if changed:
+            self._key = found
+        return changed
 
 
 class _Base:
@@ -101,8 +108,15 @@ class _Base:
         return self._intents
 
     def _note(self, intent: str | None, order_id: str | None) -> None:
-        if intent is not None and order_id is not None:
+        """Never raises for the store: the API has decided, and the caller must hear it. An intent
+        that was not noted is placed again one day, and answered with the same order.
+        """
+        if intent is None or order_id is None:
+            return
+        try:
             self._store().note(intent, order_id)
+        except (OSError, sqlite3.Error) as error:
+            LOG.warning("intent %r has order %s, which was not noted: %s", intent, order_id, error)
 
     def _asked(self, step: Send) -> dict[str, Any]:
         """The arguments of httpx's `request`."""
@@ -125,7 +139,7 @@ def _heard(answer: httpx.Response) -> Heard:
     return Heard(time.monotonic(), Reply(answer.status_code, headers, answer.content))
 
 
-def _unheard(error: httpx.TransportError) -> Heard:
+def _unheard(error: httpx.RequestError) -> Heard:
     return Heard(time.monotonic(), error=f"{type(error).__name__}: {error}".rstrip(": "))
 
 
@@ -218,7 +232,7 @@ class Client(_Base):
             case Send():
                 try:
                     return _heard(self._http.request(**self._asked(step)))
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     return _unheard(error)
             case Pause():
                 time.sleep(step.seconds)
@@ -313,7 +327,7 @@ class AsyncClient(_Base):
             case Send():
                 try:
                     return _heard(await self._http.request(**self._asked(step)))
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     return _unheard(error)
             case Pause():
                 await asyncio.sleep(step.seconds)

@@ -17,8 +17,9 @@ class OrderonceError(Exception):
 
 
 class NoAnswer(OrderonceError):
-    """No answer that settles the request within the patience given. It may have been accepted:
-    the same call again is safe, another key is not.
+    """No answer that settles the request within the patience given, or a try without one was
+    followed by a no at the door (the API key was revoked). It may have been accepted: the same
+    call again is safe, another idempotency key is not.
     """
 
 

@@ -87,7 +87,9 @@ class IntentStore:
     def _open(self) -> Iterator[sqlite3.Connection]:
         """One transaction on a connection of its own, so that any thread may call."""
         with closing(sqlite3.connect(self._path, timeout=BUSY_S)) as database:
-            database.execute("PRAGMA synchronous = FULL")
+            # FULL would not flush the folder: after a power cut the journal could be there again
+            # and take back an intent whose order was sent.
+            database.execute("PRAGMA synchronous = EXTRA")
             with database:
                 yield database
 

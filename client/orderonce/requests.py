@@ -81,7 +81,7 @@ def moment(at: datetime) -> str:
 @dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request without its host. Sending any of them again is harmless: a POST carries its
-    idempotency key, a GET does no work.
+    idempotency key, a GET does no work. `shows` is a member that every success of it has.
     """
 
     method: Literal["GET", "POST"]
@@ -89,6 +89,7 @@ class Request:
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    shows: str = "order_id"
 
 
 def place(body: Mapping[str, Any], key: str, wait_s: int = 0) -> Request:
@@ -114,4 +115,5 @@ def get(*path: str, **params: str | int | datetime | None) -> Request:
         for name, value in params.items()
         if value is not None
     }
-    return Request("GET", "/v1/" + "/".join(quote(part, safe="") for part in path), shown)
+    route = "/v1/" + "/".join(quote(part, safe="") for part in path)
+    return Request("GET", route, shown, shows=path[0] if len(path) == 1 else "order_id")

@@ -4,9 +4,10 @@ A talk is a generator: it yields what to do next (send, pause, look for a new AP
 came of it, and returns the result. The two clients only carry the steps out, one blocking, one on
 asyncio; so there is one retry rule, and tests run it in virtual time.
 
-The rule: a request that got no answer, or one that settles nothing (5xx, 409, 429), goes out again
-unchanged, after a pause that doubles, until the patience ends. This is safe because every POST
-carries its idempotency key: the order API answers the second one with the first one's bytes.
+The rule: a request that got no answer, or one that settles nothing (5xx, 409, 429, whatever is not
+the order API's own word), goes out again unchanged, after a pause that doubles, until the patience
+ends. This is safe because every POST carries its idempotency key: the order API answers the second
+one with the first one's bytes.
 """
 
 import random
@@ -24,6 +25,10 @@ Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 UNSETTLED = frozenset({408, 409, 425, 429})  # and every 5xx
+# Said before the idempotency key is looked at: nothing about what an earlier try came to.
+SAID_AT_THE_DOOR = frozenset(
+    f"/errors/{name}" for name in ("credentials-invalid", "not-permitted", "request-invalid")
+)
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.05, 1.0  # between two looks at an order that is followed
 
 
@@ -75,9 +80,11 @@ Talk = Generator[Step, Heard, Result]
 def settle(request: Request, patience: Patience) -> Talk[Reply]:
     """Send until there is an answer that settles the request; gives a success.
 
-    Raises Refused for the API's no, and NoAnswer when the patience has ended.
+    Raises Refused for the API's no, and NoAnswer when the patience has ended, or when a try
+    that may have been accepted is followed by a no that is not about the order (the API key was
+    revoked meanwhile).
     """
-    attempt, renewed = 0, False
+    attempt, renewed, doubt = 0, False, False
     heard = yield Send(request, attempt)
     begun = heard.at
     while True:
@@ -88,10 +95,17 @@ def settle(request: Request, patience: Patience) -> Talk[Reply]:
                 attempt += 1
                 heard = yield Send(request, attempt)
                 continue
-        if reply is not None and not _unsettled(reply):
+        if reply is not None and _settles(request, reply):
             if reply.status < 300:
                 return reply
-            raise refusal(reply.status, reply.members())
+            refused = refusal(reply.status, reply.members())
+            if doubt and refused.type in SAID_AT_THE_DOOR:
+                raise NoAnswer(
+                    f"{request.method} {request.path}: an earlier try may have been accepted, and"
+                    f" this one was turned away at the door: {_last(heard)}"
+                ) from refused
+            raise refused
+        doubt = request.method == "POST"
         pause = _pause(attempt, reply, patience)
         if heard.at + pause - begun > patience.total_s:
             raise NoAnswer(
@@ -103,14 +117,22 @@ def settle(request: Request, patience: Patience) -> Talk[Reply]:
         heard = yield Send(request, attempt)
 
 
-def _unsettled(reply: Reply) -> bool:
-    return reply.status >= 500 or reply.status in UNSETTLED
+def _settles(request: Request, reply: Reply) -> bool:
+    """Whether it is the order API that speaks, and finally. What a proxy or another server on the
+    way says (a login page with 200, a redirect, a 403 without a problem document) tells nothing.
+    """
+    if reply.status >= 500 or reply.status in UNSETTLED:
+        return False
+    members = reply.members()
+    if 200 <= reply.status < 300:
+        return request.shows in members
+    return reply.status >= 400 and str(members.get("type", "")).startswith("/errors/")
 
 
 def _pause(attempt: int, reply: Reply | None, patience: Patience) -> float:
     doubled = min(patience.first_pause_s * 2.0 ** min(attempt, 30), patience.longest_pause_s)
     asked = reply.headers.get("retry-after", "") if reply is not None else ""
-    return max(doubled * (0.5 + patience.dice() / 2), float(asked) if asked.isdigit() else 0.0)
+    return max(doubled * (0.5 + patience.dice() / 2), float(asked) if asked.isdecimal() else 0.0)
 
 
 def _last(heard: Heard) -> str:

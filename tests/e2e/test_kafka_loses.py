@@ -216,10 +216,10 @@ async def test_F04_the_age_of_the_oldest_unclaimed_command_is_told(line: Line, b
 
 
 async def _oldest_unclaimed_s(line: Line) -> float:
+    """-1 before the first measurement of a process that has just begun."""
     text = (await line.http.get(f"{line.api_admin_urls[0]}/metrics")).text
     rows = [row for row in text.splitlines() if "oldest_unclaimed" in row and row[0] != "#"]
-    assert len(rows) == 1, rows
-    return float(rows[0].split()[-1])
+    return float(rows[0].split()[-1]) if rows else -1.0
 
 
 async def _grew(broker: Broker, topic: str, count: int) -> bool:

@@ -49,11 +49,11 @@ def files_of(url: str) -> dict[str, int]:
     return dict(found)
 
 
-@pytest.mark.timeout(60)
-def test_an_upgrade_writes_no_table_anew(
+@pytest.fixture
+def old_installation(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All orders of all time lie in them: nothing would be accepted or sent meanwhile."""
+) -> Iterator[str]:
+    """A database as the oldest installation has it."""
     for number, folder in enumerate(migration_folders()):
         (tmp_path / str(number)).mkdir()
         for file in Path(folder).glob(f"{FIRST}*.sql"):
@@ -64,10 +64,33 @@ def test_an_upgrade_writes_no_table_anew(
                 migrate, "migration_folders", lambda: [str(one) for one in tmp_path.iterdir()]
             )
             assert all(name.startswith(FIRST) for name in apply_migrations(url))
-        before = files_of(url)
-        assert apply_migrations(url)
-        after = files_of(url)
+        yield url
+
+
+@pytest.mark.timeout(60)
+def test_an_upgrade_writes_no_table_anew(old_installation: str) -> None:
+    """All orders of all time lie in them: nothing would be accepted or sent meanwhile."""
+    before = files_of(old_installation)
+    assert apply_migrations(old_installation)
+    after = files_of(old_installation)
     assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.timeout(60)
+def test_an_upgrade_does_not_queue_behind_a_long_reader(
+    old_installation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes after a waiting ALTER TABLE waits too: accepts would stand still for as long as
+    a backup reads."""
+    monkeypatch.setattr(migrate, "TABLE_WAIT_S", 0.5)
+    with psycopg.connect(old_installation) as backup:
+        backup.execute("SELECT count(*) FROM api.orders")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            apply_migrations(old_installation)
+        with psycopg.connect(old_installation) as service:
+            service.execute("SET lock_timeout = '1s'")
+            service.execute("SELECT count(*) FROM api.orders")
+    assert apply_migrations(old_installation)
 
 
 @pytest.mark.timeout(60)

@@ -7,6 +7,7 @@ same request is repeated until there is an answer.
 import sys
 import time
 import uuid
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -30,8 +31,11 @@ WATCH_LOOK_S = 0.2
 MOST_LISTED = 200  # the order API's own limit of a page
 COLUMNS = ("order_id", "account", "symbol", "side", "type", "quantity", "price", "status",
            "filled_quantity", "average_price")  # fmt: skip
-STATUSES = ("accepted", "sending", "open", "filled", "canceled", "rejected", "lapsed",
-            "denied", "not_placed", "unknown")  # fmt: skip
+Status = StrEnum(  # typer takes a list of these, and none of literals
+    "Status",
+    ["accepted", "sending", "open", "filled", "canceled", "rejected", "lapsed", "denied",
+     "not_placed", "unknown"],
+)  # fmt: skip
 Reference = Annotated[str, typer.Argument(help="Order id, or the idempotency key that made it.")]
 
 
@@ -92,9 +96,7 @@ def show(
 def list_orders(
     account: Annotated[str | None, typer.Option()] = None,
     symbol: Annotated[str | None, typer.Option(help="e.g. BTC/USDT")] = None,
-    status: Annotated[
-        list[str], typer.Option(help=f"Repeat for several: {', '.join(STATUSES)}.")
-    ] = [],  # noqa: B006
+    status: Annotated[list[Status], typer.Option(help="Repeat for several.")] = [],  # noqa: B006
     since: Annotated[str | None, typer.Option(help="Accepted at this time or later, UTC.")] = None,
     until: Annotated[str | None, typer.Option(help="Accepted before this time, UTC.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=MOST_LISTED)] = 50,

@@ -49,7 +49,9 @@ def test_a_list_of_orders_asks_only_for_what_the_api_knows(monkeypatch: pytest.M
     api = service({"orders": []}, monkeypatch)
     assert run("order list --status unknown --limit 200", monkeypatch) == Exit.OK
     assert api.asked == {"status": "unknown", "limit": 200}
-    for wrong in ("--symbol BTC/USDT", "--limit 201", "--status opne"):
+    assert run("order list --status open --status unknown --symbol BTC/USDT", monkeypatch) == 0
+    assert api.asked == {"status": "open,unknown", "symbol": "BTC/USDT", "limit": 50}
+    for wrong in ("--venue paper", "--limit 201", "--status opne"):
         assert run(f"order list {wrong}", monkeypatch) == Exit.USAGE
 
 

@@ -12,7 +12,7 @@ from orderonce_cli.load.orders import Market
 from orderonce_cli.load.pace import pace
 from orderonce_cli.load.plan import Plan, Target
 from orderonce_cli.load.run import Run, Sample
-from orderonce_cli.load.tally import Tally
+from orderonce_cli.load.tally import Outcome, Tally
 
 STARTED = 1_763_805_600.0
 
@@ -134,6 +134,19 @@ def test_the_live_line_tells_the_last_second() -> None:
     assert "10 of 10/s" in text.live(run)
     assert "lag 21" in text.live(run)
     assert "accept p50 -" in text.live(run), "nothing was answered since the line before"
+    assert "dropped" not in text.live(run)
+    run.samples.append(Sample(5.0, 50, 3, 9, 21, dropped=6))
+    assert "4 of 10/s" in text.live(run), "what was dropped was not sent"
+    assert "dropped 6" in text.live(run)
+
+
+def test_requests_that_waited_for_a_connection_and_those_without_an_answer_are_warnings() -> None:
+    run = a_run(plan=Plan("http", 10.0, 4.0, connections=2))
+    run.tally.outcome[39] = Outcome.UNANSWERED
+    words = report.build(run, TARGET, [], AROUND)["warnings"]
+    assert any(one.startswith("up to 1 requests waited in the generator") for one in words)
+    assert any(one.startswith("1 orders had no answer within --drain-seconds") for one in words)
+    assert not any("waited" in one or "no answer" in one for one in a_report()["warnings"])
 
 
 def test_the_page_asks_nobody_and_runs_nothing() -> None:
