@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from orderonce_executor.claim import Asked, Claim, claim
 from orderonce_executor.claim_store import ClaimStore
-from orderonce_executor.core import ProvenAbsent, Replied, Seen, SenderLost, decide
+from orderonce_executor.core import ProvenAbsent, Replied, Seen, SenderLost, Source, decide
 from orderonce_executor.placement import Placement
 from orderonce_executor.ports import Change, Due, Letter, SendLimits, Words
 from orderonce_executor.store import POISON, TimelineError, begin_process, open_session
 from orderonce_shared.contracts.commands import CancelCommand, PlaceCommand
 from orderonce_shared.contracts.events import OrderEvent
-from orderonce_shared.domain.lifecycle import State
+from orderonce_shared.domain.lifecycle import FINAL, State
 from orderonce_shared.domain.order import OrderType, Side
 from orderonce_shared.domain.venue import Acknowledged, Refused, Silence, VenueStatus
 from orderonce_shared.runtime.clock import SystemClock
@@ -562,3 +562,33 @@ async def test_a_process_that_has_gone_silent_counts_as_dead(
         await asyncio.sleep(0.05)
     assert dead == [frozen]
     session.terminate()
+
+
+async def test_what_changed_a_row_is_kept_with_its_source(store: ClaimStore, owner: Pool) -> None:
+    """Beside the attempt's answer, not in its place; a word that changed nothing is not kept."""
+    row = await sent(store)
+    first = Seen(venue_order(VenueStatus.OPEN), True, Source.STREAM)
+    after, _ = decide(row, first, CLOCK.now())
+    (opened,) = (await store.record([Change(row, after, seen=first)])).rows
+    assert opened is not None
+    query = "SELECT seen_from, seen ->> 'status' AS status, verdict FROM executor.attempt"
+    assert tuple(await owner.fetchrow(query)) == ("stream", "open", None)
+    again = Seen(venue_order(VenueStatus.OPEN), True)
+    await store.record([Change(opened, opened, seen=again)])
+    assert await owner.fetchval("SELECT seen_from FROM executor.attempt") == "stream"
+
+
+async def test_looking_again_makes_the_accounts_open_orders_due(store: ClaimStore) -> None:
+    """And no other: not another account's, not what has ended."""
+    due = Due((State.OPEN, *FINAL))
+    for account in ("paper-1", "paper-2"):
+        await store.save_clock(account, "paper", 0, 1)
+        for status in (VenueStatus.OPEN, VenueStatus.FILLED):
+            row = await sent(store, account=account)
+            shown = Seen(venue_order(status, "1" if status is VenueStatus.FILLED else "0"), True)
+            after, _ = decide(row, shown, CLOCK.now())
+            await store.record([Change(row, after)])
+            await store.postpone([row.order_id], [60.0])
+    assert await store.due(due) == []
+    await store.look_again("paper-1")
+    assert [(row.account, row.state) for row in await store.due(due)] == [("paper-1", State.OPEN)]

@@ -84,7 +84,7 @@ def load(
     partitions: Annotated[int, _option("Of made topics.", KAFKA, min=1)] = PARTITIONS,
     replication: Annotated[int, _option("Of made topics.", KAFKA, min=1)] = 1,
     group: Annotated[str, _option("The executors' consumer group.", KAFKA)] = EXECUTOR_GROUP,
-    venue: Annotated[str, _option("Of the accounts, without an order API.", KAFKA)] = "paper",
+    venue: Annotated[str, _option("Of the accounts; any but paper trades for real.")] = "paper",
     ramp: Annotated[bool, _option("Search the highest rate that is kept.", RAMP)] = False,
     hold_seconds: Annotated[float, _option("How long each rate must be kept.", RAMP, min=1)] = 30.0,
     latency_bound_ms: Annotated[float, _option("Of the 99th percentile.", RAMP, min=0.1)] = 250.0,
@@ -102,6 +102,7 @@ def load(
     Arrivals are an open loop: they never wait for answers, and latency counts from the moment at
     which an order was meant to start. Without addresses the running stack is used.
     """
+    _check_folders(report, html)
     plan = Plan(
         via="kafka" if measure == "kafka" else via, rate=rate, seconds=seconds, arrivals=arrivals,
         seed=seed, kind=kind, measured=measure, in_flight=in_flight, connections=connections,
@@ -123,12 +124,12 @@ def load(
     hop = bound_hop or (READ_BACK if measure == "kafka" else HEARD)
     search = Ramp(rate, max_rate, hold_seconds, Bound(hop, latency_bound_ms)) if ramp else None
     told = _run(plan, chosen, topics, search)
-    _write(told, report, html)
     if json:
         output.as_json(told)
     else:
         for line in text.lines(told):
             print(line)
+    _write(told, report, html)
     _judge(told)
 
 
@@ -159,6 +160,13 @@ def _shown() -> "Iterator[tuple[Any, Any]]":
 
 def _plain(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
+
+
+def _check_folders(*files: Path | None) -> None:
+    """Before the run: a report that cannot be written is no news for its end."""
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise Problem(f"{file} cannot be written: no such folder.", Exit.USAGE)
 
 
 def _write(told: dict[str, Any], report: Path | None, html: Path | None) -> None:

@@ -57,7 +57,7 @@ def _counts(tally: Tally, come: int) -> dict[str, int]:
         "no_end": 0,
         "doubled": tally.doubled,
     }
-    counts["sent"] = come - counts["dropped"]
+    counts["sent"] = len(tally) - outcomes[Outcome.SCHEDULED] - counts["dropped"]
     ends: Counter[str] = Counter()
     for outcome, claimed, status in zip(tally.outcome, tally.claimed, tally.status, strict=True):
         if outcome == Outcome.ACKED and not claimed:
@@ -70,7 +70,7 @@ def _counts(tally: Tally, come: int) -> dict[str, int]:
             ends[status] += 1
         else:
             counts["unknown" if status == "unknown" else "no_end"] += 1
-    counts["claimed"] = counts["accepted"] - counts["unclaimed"] + counts["surfaced"]
+    counts["claimed"] = sum(tally.claimed)
     counts["final"] = sum(ends.values())
     if not tally.whole_line:
         counts["final"], counts["no_end"] = counts["claimed"], 0
@@ -122,6 +122,8 @@ def _failures(counts: dict[str, int], lines: tuple[Line, ...]) -> list[str]:
         found.append(f"{counts['unclaimed']} accepted orders were not claimed within the limit")
     if counts["no_end"]:
         found.append(f"{counts['no_end']} claimed orders have no end within the limit")
+    if counts["refused"] == counts["sent"] > 0:
+        found.append("every order was refused: nothing was measured")
     if counts["doubled"]:
         found.append(f"{counts['doubled']} times a key had a second order id: a defect, report it")
     for name, total, rest in _sums(counts):

@@ -168,6 +168,17 @@ def _warnings(run: Run, counts: dict[str, int]) -> list[str]:
             f"{counts['dropped']} orders were dropped by the generator: {run.plan.in_flight} had "
             "no answer yet (--in-flight). The latencies are those of the others: worse was not seen"
         )
+    most = max((sample.in_flight for sample in run.samples), default=0)
+    if run.plan.via == "http" and most > run.plan.connections:
+        found.append(
+            f"up to {most - run.plan.connections} requests waited in the generator for one of its "
+            f"{run.plan.connections} connections (--connections): part of `accept`, not the API's"
+        )
+    if counts["unanswered"]:
+        found.append(
+            f"{counts['unanswered']} orders had no answer within --drain-seconds: `accept` is that "
+            "of the others"
+        )
     achieved = _achieved(run, counts)
     waiting = (achieved["sent_per_s"] - achieved["final_per_s"]) * achieved["seconds"]
     if waiting > achieved["sent_per_s"] * BACKLOG_S:

@@ -41,6 +41,7 @@ class Sample:
     in_flight: int
     unfinished: int
     lag: int | None
+    dropped: int = 0  # of the started
 
 
 @dataclass
@@ -243,7 +244,10 @@ class _Runner:
         tally = self.tally
         started = len(tally) - tally.outcome.count(Outcome.SCHEDULED)
         unfinished = tally.unfinished(started)
-        self.result.samples.append(Sample(self.now(), started, len(self.flying), unfinished, lag))
+        dropped = tally.outcome.count(Outcome.DROPPED)
+        self.result.samples.append(
+            Sample(self.now(), started, len(self.flying), unfinished, lag, dropped)
+        )
         self.watch(self.result)
 
     async def _until(self, holds: Callable[[], bool]) -> None:

@@ -117,10 +117,19 @@ def _key_of_our_own(chosen: Chosen) -> Iterator[str]:
 def _over_api(
     chosen: Chosen, api: tuple[str, ...], key: str, kafka: Access | None, ledger: str | None
 ) -> Target:
-    """Asks the first address who we are, for accounts, and for the markets' steps."""
+    """Asks the first address who we are, for accounts, and for the markets' steps. Only accounts of
+    the chosen venue count: a run must not trade a real one because its name sorts first.
+    """
     door = Api(api, key)
-    listed = [str(row["account"]) for row in door.get("/v1/accounts")["accounts"]]
+    rows = door.get("/v1/accounts")["accounts"]
+    listed = [str(row["account"]) for row in rows if row["venue"] == chosen.venue]
     accounts = _accounts(chosen.accounts, sorted(listed, key=_natural))
+    if elsewhere := sorted(set(accounts) - set(listed)):
+        raise Problem(
+            f"Not at the venue {chosen.venue}: {', '.join(elsewhere)}. Orders of a run are sent in "
+            "earnest; name another venue with --venue if that is meant.",
+            Exit.USAGE,
+        )
     instruments = door.get("/v1/instruments", account=accounts[0])["instruments"]
     known = {row["symbol"] for row in instruments}
     symbols = chosen.symbols or tuple(s for s in DEFAULT_SYMBOLS if s in known)
@@ -156,12 +165,15 @@ def _target(
 def _accounts(wanted: str, listed: Sequence[str]) -> list[str]:
     """`wanted` is a number, or names with commas."""
     if not wanted.isdigit():
-        return [name.strip() for name in wanted.split(",") if name.strip()]
+        names = [name.strip() for name in wanted.split(",") if name.strip()]
+        if not names:
+            raise Problem("--accounts is a number, or names with commas.", Exit.USAGE)
+        return names
     count = _count(wanted)
     if count > len(listed):
         raise Problem(
-            f"There are {len(listed)} accounts, not {count}. Make more, or ask for fewer with "
-            "--accounts.",
+            f"There are {len(listed)} accounts at the venue, not {count}. Make more, or ask for "
+            "fewer with --accounts.",
             Exit.USAGE,
         )
     return list(listed[:count])

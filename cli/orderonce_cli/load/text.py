@@ -15,7 +15,7 @@ def live(run: Run) -> str:
     tally, plan = run.tally, run.plan
     now = run.samples[-1]
     before = run.samples[-2] if len(run.samples) > 1 else None
-    sent = now.started - (before.started if before else 0)
+    sent = now.started - now.dropped - (before.started - before.dropped if before else 0)
     since = before.at if before else 0.0
     rate = sent / max(now.at - since, 1e-9)
     took = [seconds * 1e3 for seconds in tally.recent]
@@ -30,6 +30,8 @@ def live(run: Run) -> str:
     ]
     if now.lag is not None:
         parts.append(f"lag {now.lag}")
+    if now.dropped:
+        parts.append(f"dropped {now.dropped}")
     if errors:
         parts.append(f"errors {errors}")
     return " · ".join(parts)

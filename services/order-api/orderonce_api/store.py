@@ -251,8 +251,10 @@ class Store:
         return await self._fetch("take_due", limit, longest_pause_s)
 
     async def ask_again(self, quiet_s: float, longest_pause_s: float, limit: int) -> int:
-        """Puts quiet orders back into the outbox; gives how many."""
-        return len(await self._fetch("ask_again", quiet_s, longest_pause_s, limit))
+        """Puts quiet orders back into the outbox; gives how many. Planned anew each time: a plan
+        made while the outbox was empty reads all of it for every order once it is long.
+        """
+        return len(await self._after("plan_anew", "ask_again", quiet_s, longest_pause_s, limit))
 
     async def retry_soon(self, keys: Sequence[tuple[str, str]]) -> None:
         await self._fetch("retry_soon", *columns(keys))

@@ -28,7 +28,8 @@ OWNERS_OF_SCHEMAS = (
     "orderonce_executor",
     "orderonce_ledger",
 )
-LOCK_WAIT_S = 60
+LOCK_WAIT_S = 60  # for another runner
+TABLE_WAIT_S = 10.0  # for a table; meanwhile everybody else who wants it waits behind us
 DATABASE_URL = "MIGRATE_DATABASE_URL"
 
 
@@ -49,12 +50,17 @@ def apply_migrations(url: str) -> list[str]:
     """Applies what is missing, in dependency order; returns the ids applied. `url` is the
     owner's. One runner at a time, by a lock that Postgres takes back from a runner that dies:
     yoyo's own lock is a row, which a kill -9 leaves behind for ever, so it is broken under ours.
+
+    Raises psycopg.errors.LockNotAvailable when a table was in use for TABLE_WAIT_S (a backup reads
+    it): what was applied before stays, and the next run goes on from there.
     """
     with psycopg.connect(url, autocommit=True) as guard:
         guard.execute(f"SET lock_timeout = '{LOCK_WAIT_S}s'")
         guard.execute("SELECT pg_advisory_lock(hashtext('orderonce.migrate'))")
         backend = get_backend(_url_for_yoyo(url, guard.info))
         try:
+            backend.execute(f"SET lock_timeout = '{int(TABLE_WAIT_S * 1000)}ms'")
+            backend.commit()
             backend.break_lock()
             with backend.lock(LOCK_WAIT_S):
                 missing = backend.to_apply(read_migrations(*migration_folders()))

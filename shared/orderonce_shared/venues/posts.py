@@ -131,6 +131,7 @@ class _Connection(asyncio.Protocol):
         waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiter = waiter
         self._parser = httptools.HttpResponseParser(self)
+        self._size = 0
         self._begin()
         self._transport.write(request)
         try:
@@ -153,6 +154,10 @@ class _Connection(asyncio.Protocol):
         if self._waiter is None or self._waiter.done() or self._parser is None:
             self.abort()  # nobody asked
             return
+        self._size += len(data)  # heads and interim answers count: nobody may fill our memory
+        if self._size > MAX_ANSWER_BYTES:
+            self._fail("the answer is too long")
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -174,11 +179,7 @@ class _Connection(asyncio.Protocol):
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
 
     def on_body(self, body: bytes) -> None:
-        self._size += len(body)
-        if self._size > MAX_ANSWER_BYTES:
-            self._fail("the answer is too long")
-        else:
-            self._chunks.append(body)
+        self._chunks.append(body)
 
     def on_message_complete(self) -> None:
         assert self._parser is not None
@@ -195,13 +196,14 @@ class _Connection(asyncio.Protocol):
         self._answer.status, self._answer.body = status, b"".join(self._chunks)
         waiter, self._waiter = self._waiter, None
         waiter.set_result(self._answer)
+        self._begin()  # what may still follow is no part of it
         if self._parser.should_keep_alive():
             self._rest(self)
         else:
             self.abort()
 
     def _begin(self) -> None:
-        self._answer, self._chunks, self._size = Answer(), [], 0
+        self._answer, self._chunks = Answer(), []
 
     def _fail(self, why: str) -> None:
         if self._waiter is not None and not self._waiter.done():

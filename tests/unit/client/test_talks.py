@@ -71,6 +71,45 @@ def test_a_no_is_told_and_not_repeated(code: int) -> None:
     assert len(world.sent) == 1
 
 
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        status(200, body=b"<html>log in to the hotel's network</html>"),
+        status(200, body=b"[]"),
+        status(200, body=b'{"page": "somebody else\'s"}'),
+        status(202, body=b'{"order_id": "1"'),
+        status(302, {"location": "https://elsewhere.test/"}, b""),
+        status(403, body=b"<html>blocked</html>"),
+        status(404, body=b'{"message": "no route"}'),
+    ],
+)
+def test_what_the_api_did_not_say_settles_nothing(foreign: Reply) -> None:
+    """A proxy on the way knows nothing of the order, whatever status it answers with."""
+    world = World([foreign, ACCEPTED])
+
+    assert world.run(talks.settle(ASKED, SOON)) is ACCEPTED
+    with pytest.raises(NoAnswer, match=str(foreign.status)):
+        World([foreign] * 99).run(talks.settle(ASKED, SOON))
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [(401, "credentials-invalid"), (403, "not-permitted"), (400, "request-invalid")],
+)
+@pytest.mark.parametrize("first", [None, status(503)])
+def test_a_no_at_the_door_says_nothing_of_a_request_that_went_before(
+    first: Reply | None, code: int, name: str
+) -> None:
+    """The first try may have been accepted: the idempotency key was not looked at this time."""
+    body = f'{{"type": "/errors/{name}", "title": "t", "detail": "turned away"}}'
+    refused = status(code, body=body.encode())
+
+    with pytest.raises(NoAnswer, match="turned away"):
+        World([first, *[refused] * 2]).run(talks.settle(ASKED, SOON))
+    with pytest.raises(Refused):
+        World([refused] * 2).run(talks.settle(ASKED, SOON))
+
+
 def test_a_denial_has_its_code() -> None:
     body = b'{"type": "/errors/order-denied", "code": "price-tick", "order_id": "7"}'
 
@@ -114,7 +153,8 @@ def test_a_rotated_key_is_read_again_once() -> None:
 
 @pytest.mark.parametrize("renews", [True, False])
 def test_a_key_that_stays_refused_is_a_refusal(renews: bool) -> None:
-    world = World([status(401)] * 2, renews=renews)
+    refused = status(401, body=b'{"type": "/errors/credentials-invalid"}')
+    world = World([refused] * 2, renews=renews)
 
     with pytest.raises(Refused):
         world.run(talks.settle(ASKED, SOON))

@@ -169,6 +169,13 @@ async def test_more_than_one_answer_ends_the_connection(
     assert server.connections == 2
 
 
+async def test_a_second_answer_adds_nothing_to_the_first(posts: Posts, server: Server) -> None:
+    second = b"HTTP/1.1 429 Too Many\r\nRetry-After: 86400\r\nContent-Length: 0\r\n\r\n"
+    server.script = lambda _: OK + b"ok" + second
+    answer = await send(posts)
+    assert (answer.status, answer.body, list(answer.headers)) == (200, b"ok", ["Content-Length"])
+
+
 async def test_an_interim_answer_is_not_the_answer(posts: Posts, server: Server) -> None:
     server.script = lambda _: b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"ok"
     assert (await send(posts)).body == b"ok"
@@ -180,6 +187,8 @@ async def test_an_interim_answer_is_not_the_answer(posts: Posts, server: Server)
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nxx",
         b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * MAX_ANSWER_BYTES)
         + b"x" * (MAX_ANSWER_BYTES + 1),
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * (MAX_ANSWER_BYTES + 1),
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * (MAX_ANSWER_BYTES // 20),
         b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\nok",
         b"SSH-2.0-x\r\n\r\n",
     ],
