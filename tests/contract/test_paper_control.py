@@ -140,3 +140,12 @@ async def test_what_cannot_be_done_is_said_in_words(
     answer = await paper.http.request(method, f"{paper.control_url}/control/{path}", json=body)
     assert (answer.status_code, bool(answer.json()["error"])) == (status, True)
     assert (await paper.control("GET", "health"))["status"] == "ok"
+
+
+async def test_the_log_says_where_the_parameters_stood(paper: Paper) -> None:
+    for where in ("query", "body", "mixed"):
+        answer = await paper.signed("GET", "/api/v3/account", {"recvWindow": "5000"}, where=where)
+        assert answer.status_code == 200
+    await paper.http.get(f"{paper.rest}/api/v3/ping")
+    rows = (await paper.control("GET", "requests"))["requests"]
+    assert [row["sent_in"] for row in rows] == ["query", "body", "query+body", ""]

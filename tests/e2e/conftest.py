@@ -50,16 +50,23 @@ async def containers_pool(
 
 
 @pytest.fixture
-def stack(request: pytest.FixtureRequest) -> Pool:
-    """The line's pool on what `--stack` chose: real servers either way."""
-    chosen: Pool = request.getfixturevalue(f"{request.param}_pool")
+def stack(request: pytest.FixtureRequest) -> str:
+    """What this test runs on: `--stack` chose."""
+    chosen: str = request.param
     return chosen
 
 
 @pytest.fixture
-async def line(stack: Pool, request: pytest.FixtureRequest) -> AsyncIterator[Line]:
+def pool(request: pytest.FixtureRequest, stack: str) -> Pool:
+    """The pool of lines on that stack: real servers either way."""
+    chosen: Pool = request.getfixturevalue(f"{stack}_pool")
+    return chosen
+
+
+@pytest.fixture
+async def line(pool: Pool, request: pytest.FixtureRequest) -> AsyncIterator[Line]:
     """The line, whole."""
-    async for whole in lend(stack, request):
+    async for whole in lend(pool, request):
         yield whole
 
 

@@ -44,6 +44,7 @@ async def test_F08_accepted_and_not_said(
 
     Guard: only words of the evidence table refuse; a 5xx, a reset or half a body proves nothing.
     """
+    await line.arm("ws_drop", seconds=60)  # by REST alone: the stream would tell before it asks
     key = new_key()
     one = await _own_id(bot, key)
     await line.arm(fault, match={"client_order_id": one, "method": "POST"}, **fields)

@@ -72,12 +72,20 @@ class Replied:
     fills_known: bool = True  # every fill that the verdict's order counts is recorded with it
 
 
+class Source(StrEnum):
+    """How the venue's word came; kept with it as evidence, and decides nothing."""
+
+    ASKED = "asked"
+    STREAM = "stream"
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The venue shows the order: a look-up, a cancel's reply, the follower."""
+    """The venue shows the order: a look-up, a cancel's reply, the follower, the stream."""
 
     order: VenueOrder
     fills_known: bool
+    source: Source = Source.ASKED
 
 
 @dataclass(frozen=True, slots=True)

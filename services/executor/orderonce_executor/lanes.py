@@ -31,6 +31,7 @@ class Lane:
     budget: Budget
     queue: deque[Placement] = field(default_factory=deque)
     clock_trusted: bool = False
+    stream_up: bool = False  # the venue tells of this account's orders by itself (R9)
 
 
 @dataclass(slots=True)

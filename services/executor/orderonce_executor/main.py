@@ -24,6 +24,7 @@ from orderonce_shared.runtime.vitals import Vitals
 from orderonce_shared.venues.adapter import Door
 from orderonce_shared.venues.credentials import Credential, CredentialError, load_credentials
 from orderonce_shared.venues.evidence import EVIDENCE
+from orderonce_shared.venues.stream import OrderStream, open_stream, stream_url
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
@@ -33,9 +34,15 @@ from orderonce_executor.claim import Claim
 from orderonce_executor.claim_store import ClaimStore
 from orderonce_executor.consumer import Consumer
 from orderonce_executor.lane_numbers import LaneNumbers
-from orderonce_executor.lanes import Lanes
+from orderonce_executor.lanes import Lane, Lanes
 from orderonce_executor.look import Looker
-from orderonce_executor.markets import ACCOUNTS_EVERY_S, CLOCK_EVERY_S, PRICES_EVERY_S, Markets
+from orderonce_executor.markets import (
+    ACCOUNTS_EVERY_S,
+    CLOCK_EVERY_S,
+    PRICES_EVERY_S,
+    Markets,
+    OpenDoor,
+)
 from orderonce_executor.metrics import Metrics
 from orderonce_executor.owners import Adopter, Owner
 from orderonce_executor.place import Sender
@@ -45,6 +52,7 @@ from orderonce_executor.relay import SWEEP_EVERY_S, Relay
 from orderonce_executor.resolve import Resolver
 from orderonce_executor.settings import ExecutorSettings
 from orderonce_executor.store import remember_timeline
+from orderonce_executor.stream import OpenStream, Streams
 from orderonce_executor.track import Tracker
 from orderonce_executor.upkeep import Upkeep
 
@@ -71,6 +79,7 @@ class Parts:
     sender: Sender
     resolver: Resolver
     tracker: Tracker
+    streams: Streams
     canceller: Canceller
     upkeep: Upkeep
     consumer: Consumer
@@ -84,13 +93,21 @@ def main() -> None:
     try:
         credentials = load_credentials(settings.credentials)
         failpoints = Failpoints.parse(settings.failpoints)
-    except (CredentialError, ValueError) as error:
+        for venue in settings.stream_urls:
+            _stream_url(settings, venue)
+    except (CredentialError, ValueError, KeyError) as error:
         raise SystemExit(f"executor: {error}") from None
 
     async def body(process: Process) -> None:
         await run(process, settings, credentials, failpoints)
 
     run_service(body, log, open_tracing("executor"))
+
+
+def _stream_url(settings: ExecutorSettings, venue: str) -> str | None:
+    return stream_url(
+        EVIDENCE[venue], settings.venue_urls.get(venue), settings.stream_urls.get(venue)
+    )
 
 
 async def run(
@@ -155,17 +172,10 @@ async def _own_timeline(process: Process, pool: Pool, metrics: Metrics) -> str |
     return None
 
 
-def _wire(
-    process: Process,
-    settings: ExecutorSettings,
-    credentials: dict[str, Credential],
-    failpoints: Failpoints,
-    store: ClaimStore,
-    publisher: Publisher,
-    metrics: Metrics,
-) -> Parts:
-    clock = SystemClock()
-    timeout_s = settings.venue_timeout_ms / 1000 + DOOR_SLACK_S
+def _doors(
+    settings: ExecutorSettings, credentials: dict[str, Credential], clock: SystemClock
+) -> tuple[OpenDoor, OpenStream]:
+    """How an account is asked, and how it is listened to."""
 
     async def open_door(credential: Credential) -> Venue:
         return await Door.open(
@@ -177,6 +187,27 @@ def _wire(
             timeout_ms=settings.venue_timeout_ms,
         )
 
+    def follow(lane: Lane) -> OrderStream | None:
+        if not settings.stream:
+            return None
+        url = _stream_url(settings, lane.venue)
+        return open_stream(credentials[lane.account], url, lane.door.time_ms, clock.monotonic)
+
+    return open_door, follow
+
+
+def _wire(
+    process: Process,
+    settings: ExecutorSettings,
+    credentials: dict[str, Credential],
+    failpoints: Failpoints,
+    store: ClaimStore,
+    publisher: Publisher,
+    metrics: Metrics,
+) -> Parts:
+    clock = SystemClock()
+    timeout_s = settings.venue_timeout_ms / 1000 + DOOR_SLACK_S
+    open_door, follow = _doors(settings, credentials, clock)
     budget = BudgetLimits(
         settings.requests_per_second,
         settings.burst,
@@ -199,6 +230,7 @@ def _wire(
     lost_after_s = timeout_s + LOST_SLACK_S
     resolver = Resolver(store, looker, recorder, lanes, signals, process, clock, lost_after_s)
     tracker = Tracker(store, looker, recorder, lanes, process, clock)
+    streams = Streams(store, lanes, recorder, looker, signals, process, clock, metrics, follow)
     canceller = Canceller(store, looker, signals, process, clock, metrics)
     adopter = Adopter(store, lanes, relay, process, metrics, resolver.hear_lost)
     upkeep = Upkeep(store, lanes, recorder, adopter, owner, process, metrics)
@@ -216,6 +248,7 @@ def _wire(
         sender,
         resolver,
         tracker,
+        streams,
         canceller,
         upkeep,
         consumer,
@@ -256,7 +289,7 @@ async def _live(process: Process, settings: ExecutorSettings, parts: Parts, vita
     # have not heard is in the rows, or asked of the venue again.
     await process.finish()
     await asyncio.wait([sending])
-    for verb in (parts.canceller, parts.tracker, parts.resolver):
+    for verb in (parts.streams, parts.canceller, parts.tracker, parts.resolver):
         await verb.finish()
     heard.set()
     await _end(recording, RECORD_LIMIT_S)
@@ -279,6 +312,7 @@ def _start_loops(process: Process, parts: Parts) -> None:
         ("instruments", markets.refresh_instruments, PRICES_EVERY_S, None),
         ("resolve", parts.resolver.step, POLL_S, signals.resolve),
         ("track", parts.tracker.step, POLL_S, signals.track),
+        ("streams", parts.streams.step, POLL_S, parts.streams.wake),
         ("cancel", parts.canceller.step, POLL_S, signals.cancel),
         ("sweep", upkeep.sweep, SWEEP_S, None),
         ("adopt", upkeep.adopt, POLL_S, None),

@@ -29,6 +29,7 @@ class Metrics:
         self._sends()
         self._words()
         self._rows()
+        self._streams()
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"{PREFIX}_{name}", meaning, labels, registry=self.registry)
@@ -136,3 +137,29 @@ class Metrics:
             "fenced",
             "1 while this process refuses to send: the database is on another history (R13)",
         )
+
+    def _streams(self) -> None:
+        self.stream_up = self._gauge(
+            "stream_up",
+            "1 while the venue tells this process of the account's orders (R9); 0: REST alone",
+            "account",
+        )
+        self.stream_starts = self._counter(
+            "stream_starts", "Subscriptions that came to stand; above 1: reconnects", "account"
+        )
+        self.stream_reports = self._counter(
+            "stream_reports",
+            "What streams told, by what came of it: waiting (to be judged with its order), foreign"
+            " (not an order that this process looks after), unreadable",
+            "outcome",
+        )
+        for outcome in ("waiting", "foreign", "unreadable"):
+            self.stream_reports.labels(outcome)
+        self.stream_words = self._counter(
+            "stream_words",
+            "Reports of one order judged together: recorded, known (REST was first), missed (left"
+            " to REST), gap (fills fetched by REST)",
+            "outcome",
+        )
+        for outcome in ("recorded", "known", "missed", "gap"):
+            self.stream_words.labels(outcome)

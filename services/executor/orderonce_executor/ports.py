@@ -19,7 +19,7 @@ from orderonce_shared.domain.venue import (
     VenueFill,
 )
 
-from orderonce_executor.core import Bar
+from orderonce_executor.core import Bar, Seen
 from orderonce_executor.placement import Placement
 
 
@@ -58,6 +58,7 @@ class Change:
     after: Placement
     fills: tuple[VenueFill, ...] = ()
     words: Words | None = None
+    seen: Seen | None = None  # kept as evidence when it changes the row
     absence: Mapping[str, Any] | None = None
 
 

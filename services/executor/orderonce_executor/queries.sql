@@ -198,6 +198,12 @@ UPDATE executor.attempt t
     AS a (order_id, attempt, sent, verdict, word, applied)
  WHERE t.order_id = a.order_id AND t.attempt = a.attempt
 
+-- name: keep_seen
+-- The venue's word that last changed the row, other than the reply to its attempt, and how it came.
+UPDATE executor.attempt t SET seen_from = a.seen_from, seen = a.seen::jsonb, seen_at = clock_timestamp()
+  FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[]) AS a (order_id, attempt, seen_from, seen)
+ WHERE t.order_id = a.order_id AND t.attempt = a.attempt
+
 -- name: keep_absence
 -- How absence was proven.
 UPDATE executor.attempt SET absence = $3::text::jsonb WHERE order_id = $1 AND attempt = $2
@@ -269,6 +275,11 @@ SELECT p.* FROM executor.placement p
 UPDATE executor.placement p SET next_at = clock_timestamp() + make_interval(secs => a.pause_s)
   FROM unnest($1::uuid[], $2::float8[]) AS a (order_id, pause_s)
  WHERE p.order_id = a.order_id AND NOT p.settled
+
+-- name: look_again
+-- Orders that the stream of their account may have told of while nobody listened: asked for by REST now.
+UPDATE executor.placement SET next_at = clock_timestamp()
+ WHERE owner = $1 AND account = $2 AND NOT settled AND state IN ('open', 'unknown') AND next_at > clock_timestamp()
 
 -- name: post
 -- Letters leave from here, after the commit that they belong to.

@@ -11,6 +11,7 @@ letters wait in the outbox.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from orderonce_shared.domain.lifecycle import FINAL, State
 from orderonce_shared.domain.venue import VenueFill
@@ -26,10 +27,12 @@ from orderonce_executor.core import (
     Incident,
     LookUp,
     Replied,
+    Seen,
     SendAgain,
     decide,
 )
 from orderonce_executor.events import event_letter
+from orderonce_executor.known import Known
 from orderonce_executor.lanes import Lanes
 from orderonce_executor.metrics import Metrics
 from orderonce_executor.placement import Placement
@@ -88,12 +91,15 @@ class Recorder:
     jobs: list[_Job] = field(default_factory=list)
     wire: dict[object, tuple[float, Placement]] = field(default_factory=dict)  # sending, unsaid
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    known: Known = field(default_factory=Known)
+    in_hand: set[UUID] = field(default_factory=set)  # rows with a word that waits to be stored
 
     async def hear(self, hearing: Hearing) -> Placement | None:
         """Decides and stores; returns the row as stored, or None when the words were kept for
         `settle`. Waits as long as the database is away: an answer in hand is not given up."""
         done: asyncio.Future[Placement | None] = asyncio.get_running_loop().create_future()
         self.jobs.append(_Job(hearing, done))
+        self.in_hand.add(hearing.placement.order_id)
         self.wake.set()
         return await done
 
@@ -102,6 +108,8 @@ class Recorder:
         if sent and not self.wire:
             self.wake.set()
         self.wire.update((p.order_id, (now, p)) for p in sent)
+        for p in sent:
+            self.known.note(p)
 
     def off_the_wire(self, placement: Placement) -> None:
         self.wire.pop(placement.order_id, None)
@@ -159,7 +167,8 @@ class Recorder:
             words = (
                 Words(h.heard.attempt, h.heard.verdict) if isinstance(h.heard, Replied) else None
             )
-            changes.append(Change(h.placement, after, h.fills, words, h.absence))
+            seen = h.heard if isinstance(h.heard, Seen) else None
+            changes.append(Change(h.placement, after, h.fills, words, seen, h.absence))
             actions.append(todo)
         if not changes:
             return
@@ -169,6 +178,9 @@ class Recorder:
         await self.failpoints.hit("after_record")
         self.relay.take(recorded.posted)
         for job, change, row, todo in zip(batch, changes, recorded.rows, actions, strict=True):
+            self.in_hand.discard(change.before.order_id)
+            if row is not None:
+                self.known.note(row)
             self._follow_up(change, row, todo)
             job.answer(row)
 

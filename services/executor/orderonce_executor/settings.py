@@ -23,6 +23,13 @@ class ExecutorSettings(TransportSettings):
     venue_urls: dict[str, str] = Field(
         default_factory=dict, description="JSON: venue -> scheme://host:port"
     )
+    stream: bool = Field(
+        default=True, description="follow orders by the venue's stream, with REST behind it"
+    )
+    stream_urls: dict[str, str] = Field(
+        default_factory=dict,
+        description="JSON: venue -> ws://host:port of its stream, where it is not beside its REST",
+    )
     window_ms: int = Field(
         default=5_000, gt=0, le=60_000, description="a signed create is valid so long, at most"
     )

@@ -44,6 +44,7 @@ from orderonce_executor.words import (
     bytes_left,
     fees_from_json,
     fees_to_json,
+    order_to_json,
     verdict_from_json,
     verdict_name,
     verdict_to_json,
@@ -241,6 +242,9 @@ class PgStore:
         if order_ids:
             await self.pool.execute(Q["postpone"], list(order_ids), list(pauses_s))
 
+    async def look_again(self, account: str) -> None:
+        await self.pool.execute(Q["look_again"], self.owner, account)
+
     # ---- outbox
 
     async def posted(self, ids: Sequence[int]) -> None:
@@ -397,6 +401,19 @@ async def _keep_words(
             [verdict_name(w.verdict) for _, w, _ in spoken],
             [dump(verdict_to_json(w.verdict)) for _, w, _ in spoken],
             [row is not None for _, _, row in spoken],
+        )
+    seen = [
+        (c, c.seen)
+        for c, row in zip(changes, rows, strict=True)
+        if c.seen and row is not c.before and row
+    ]
+    if seen:
+        await connection.execute(
+            Q["keep_seen"],
+            [c.before.order_id for c, _ in seen],
+            [c.before.attempt for c, _ in seen],
+            [s.source.value for _, s in seen],
+            [dump(order_to_json(s.order)) for _, s in seen],
         )
     for change in changes:
         if change.absence is not None:

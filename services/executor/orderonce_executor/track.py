@@ -1,4 +1,5 @@
-"""VERB: follow an open order to its end (R9), by REST with overlap.
+"""VERB: follow an open order to its end (R9), by REST with overlap. The stream (`stream.py`) is
+faster; this is what makes sure, at a slower pace while the account's stream is up.
 
 One sweep of the account's trades per symbol tells which orders have moved, and only those are asked
 for; every order is asked for on its own as well, less and less often, since an end without a fill
@@ -31,6 +32,10 @@ ROWS = 500
 OVERLAP_MS = 10_000  # trades may become visible late; what was seen already is skipped by id
 ASK_FIRST_S = 0.5
 ASK_LONGEST_S = 5.0
+# Behind a stream that tells by itself, REST only looks for what it might have missed.
+SWEEP_BEHIND_S = 5.0  # well inside the overlap
+ASK_BEHIND_FIRST_S = 2.0
+ASK_BEHIND_LONGEST_S = 30.0
 FOLLOWED_MAX = 50_000  # orders remembered for the sweep; the others are asked for one by one
 SWEEP_WEIGHT = 4.0
 
@@ -43,6 +48,7 @@ class Followed:
 
     orders: dict[str, UUID] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)  # trade ids of the overlap, with their time
+    swept_at: float = 0.0  # monotonic
 
 
 @dataclass(slots=True)
@@ -72,9 +78,13 @@ class Tracker:
 
     async def _sweep(self, market: Market, followed: Followed) -> None:
         lane = self.lanes.served.get(market[0])
-        if lane is None or not lane.budget.may_poll(self.clock.monotonic()):
+        now = self.clock.monotonic()
+        if lane is None or not lane.budget.may_poll(now):
             return
-        lane.budget.take_question(self.clock.monotonic(), SWEEP_WEIGHT)
+        if lane.stream_up and now - followed.swept_at < SWEEP_BEHIND_S:
+            return
+        followed.swept_at = now
+        lane.budget.take_question(now, SWEEP_WEIGHT)
         try:
             moved = await self._moved(lane, market[1], followed)
         except VenueUnreachable as error:
@@ -136,7 +146,11 @@ class Tracker:
     async def _rest(self, row: Placement) -> None:
         count = self.asked.get(row.order_id, 0)
         self.asked[row.order_id] = count + 1
-        pause = min(ASK_FIRST_S * 1.5 ** min(count, 10), ASK_LONGEST_S)
+        lane = self.lanes.served.get(row.account)
+        behind = lane is not None and lane.stream_up
+        first = ASK_BEHIND_FIRST_S if behind else ASK_FIRST_S
+        longest = ASK_BEHIND_LONGEST_S if behind else ASK_LONGEST_S
+        pause = min(first * 1.5 ** min(count, 10), longest)
         await self.store.postpone([row.order_id], [pause])
 
     def _follow(self, row: Placement) -> None:

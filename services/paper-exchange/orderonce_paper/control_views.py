@@ -19,6 +19,7 @@ def request_row(record: Json) -> Json:
         "door": "ws" if "ws" in record else "rest",
         "ws_method": record.get("ws"),
         "params": params,
+        "sent_in": record.get("sent_in"),  # journals from before this field lack it
         "account": record["account"],
         "status": record["status"],
         "code": record["code"],

@@ -301,6 +301,7 @@ class Venue:
             "method": call.request.method,
             "path": call.request.path,
             "params": params,
+            "sent_in": _sent_in(call),
             "account": call.key.account if call.key else None,
             "status": reply.status,
             "code": code,
@@ -317,6 +318,16 @@ class Venue:
         _later(call.slow_ms("reply"), lambda: answers.send(call.door, call.faults, reply))
         if call.pushed is not None:
             self.feed.publish(call.pushed)
+
+
+def _sent_in(call: Call) -> str:
+    """Where the parameters stood: clients differ in this, and a venue must take them all."""
+    if call.ws:
+        return "frame"
+    request = call.request
+    return "+".join(
+        where for where, text in (("query", request.query), ("body", request.body)) if text
+    )
 
 
 def _later(delay_ms: float, then: Callable[[], None]) -> None:

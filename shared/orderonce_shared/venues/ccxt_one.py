@@ -77,3 +77,17 @@ def exchange_class(ccxt_id: str) -> Any:
             # The import left the submodule under the name that will be the class's.
             vars(package).pop(ccxt_id, None)
     return getattr(module, ccxt_id)
+
+
+def stream_class(ccxt_id: str) -> Any:
+    """The class `ccxt.pro.<ccxt_id>.<ccxt_id>`, which follows streams; raises ImportError when ccxt
+    has none."""
+    with _LOCK:
+        rest = exchange_class(ccxt_id)
+        # The module asks `ccxt.async_support` for its base class by name: have it ready there.
+        vars(sys.modules["ccxt.async_support"])[ccxt_id] = rest
+        package = _announce("ccxt.pro")
+        module = importlib.import_module(f"ccxt.pro.{ccxt_id}")
+        if isinstance(package, _NotRunYet):
+            vars(package).pop(ccxt_id, None)
+    return getattr(module, ccxt_id)

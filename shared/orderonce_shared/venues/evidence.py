@@ -114,6 +114,7 @@ class VenueEvidence:
     search_span_ms: int
     page_rows: int
     quote_orders: bool  # a market buy may say what it spends of the quote asset
+    order_stream: bool  # a stream tells of the account's orders (R9); what ccxt.pro follows
     plain_http_anywhere: bool  # False: http:// only to this machine
     sources: Mapping[str, Source]
 
@@ -234,6 +235,7 @@ _BINANCE_SOURCES: dict[str, Source] = {
     "search_span_ms": Source(Mark.DOC, "Binance spot, allOrders and myTrades: 24 h"),
     "page_rows": Source(Mark.DOC, "Binance spot, allOrders and myTrades"),
     "quote_orders": Source(Mark.DOC, "Binance spot, new order: quoteOrderQty of a market order"),
+    "order_stream": Source(Mark.RUN, "ccxt.pro 4.5.90: userDataStream.subscribe.signature"),
     "plain_http_anywhere": Source(Mark.OURS, "a key must not cross a network in the clear"),
 }
 
@@ -271,6 +273,7 @@ BINANCE = VenueEvidence(
     search_span_ms=DAY_MS,
     page_rows=1000,
     quote_orders=True,
+    order_stream=True,
     plain_http_anywhere=False,
     sources=_BINANCE_SOURCES,
 )
@@ -301,6 +304,7 @@ PAPER = VenueEvidence(
     search_span_ms=BINANCE.search_span_ms,
     page_rows=BINANCE.page_rows,
     quote_orders=True,
+    order_stream=True,
     plain_http_anywhere=True,
     sources=dict.fromkeys(_BINANCE_SOURCES, _PAPER),
 )

@@ -78,6 +78,7 @@ def _facts(row: VenueEvidence) -> Iterable[tuple[str, ...]]:
         ("search_span_ms", "longest span of one search", _ms(row.search_span_ms)),
         ("page_rows", "rows per page", str(row.page_rows)),
         ("quote_orders", "market buys by quote amount", _yes(row.quote_orders)),
+        ("order_stream", "a stream of the account's orders", _yes(row.order_stream)),
         ("plain_http_anywhere", "http:// to other machines", _yes(row.plain_http_anywhere)),
     ):
         yield label, value, *_source(row.sources[name])

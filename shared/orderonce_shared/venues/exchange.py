@@ -22,8 +22,8 @@ READ_WINDOW_MS = 5_000
 
 # ccxt logs headers and bodies, key and signature among them, at DEBUG: its instances log here,
 # warnings only.
-_LOGGER = logging.getLogger("orderonce.venues.ccxt")
-_LOGGER.setLevel(logging.WARNING)
+LOGGER = logging.getLogger("orderonce.venues.ccxt")
+LOGGER.setLevel(logging.WARNING)
 
 
 def checked_base(evidence: VenueEvidence, base_url: str | None) -> str | None:
@@ -60,7 +60,7 @@ def build_exchange(
             "timeout": timeout_ms,
             "enableRateLimit": False,  # the order path has a budget of its own; ccxt's has no burst
             "session": session,
-            "logger": _LOGGER,
+            "logger": LOGGER,
             "number": str,
             "aiohttp_trust_env": False,
             "options": {

@@ -210,6 +210,68 @@ def read_trade(data: Any, symbol: str) -> VenueFill:
     )
 
 
+def report_client_id(data: Any) -> str:
+    """Whose order an executionReport speaks of; raises Unreadable. Of a cancel `C` is the order's
+    client id and `c` the cancel's own; of anything else `C` is empty."""
+    if not isinstance(data, dict):
+        raise Unreadable("not a report")
+    for name in ("C", "c"):
+        value = data.get(name)
+        if isinstance(value, str) and value:
+            return value
+    raise Unreadable("a report without a client id")
+
+
+def read_report(data: Any, symbol: str) -> VenueOrder:
+    """One executionReport: the order as it stood then. `fills` is the one trade that it tells of,
+    or (): unlike an answer's, not all that the order counts. Raises Unreadable.
+    """
+    client_order_id = report_client_id(data)
+    if data.get("s") != venue_symbol(symbol):
+        raise Unreadable("a report of another symbol")
+    status = _STATUS.get(data.get("X", ""))
+    if status is None:
+        raise Unreadable("a report without a known status")
+    order = VenueOrder(
+        symbol=symbol,
+        venue_order_id=_id(data, "i"),
+        client_order_id=client_order_id,
+        status=status,
+        filled_quantity=_amount(data, "z"),
+        filled_cost=_amount(data, "Z"),
+        raw=data,
+        fills=(_report_fill(data, symbol),) if data.get("x") == "TRADE" else (),
+    )
+    filled = order.filled_quantity
+    if (status is VenueStatus.FILLED or order.fills) and filled == 0:
+        raise Unreadable("a trade, but nothing was executed")
+    if order.fills and order.fills[0].quantity > filled:
+        raise Unreadable("one trade of more than the order has executed")
+    return order
+
+
+def _report_fill(data: Mapping[str, Any], symbol: str) -> VenueFill:
+    side, maker = data.get("S"), data.get("m")
+    if side not in ("BUY", "SELL") or not isinstance(maker, bool):
+        raise Unreadable("a trade without its side")
+    quantity, price = _amount(data, "l"), _amount(data, "L")
+    if quantity == 0 or price == 0:
+        raise Unreadable("a trade of nothing")
+    return VenueFill(
+        symbol=symbol,
+        trade_id=_id(data, "t"),
+        venue_order_id=_id(data, "i"),
+        side=Side(side.lower()),
+        quantity=quantity,
+        price=price,
+        cost=_amount(data, "Y") if "Y" in data else multiply(price, quantity),
+        fees=_fees({"commission": data.get("n"), "commissionAsset": data.get("N")}),
+        liquidity="maker" if maker else "taker",
+        traded_at=_time(data, "T"),
+        raw=dict(data),
+    )
+
+
 def read_instrument(data: Any, venue: str) -> Instrument | None:
     """One symbol of exchangeInfo; None if it does not trade, or is not named BASEQUOTE; raises
     Unreadable.

@@ -30,6 +30,18 @@ def test_only_one_exchange_is_loaded() -> None:
     assert loaded == "['ccxt.async_support.binance'] False"
 
 
+def test_its_stream_costs_no_other_exchange_either() -> None:
+    loaded = run(
+        f"{LOAD}\nfrom orderonce_shared.venues.stream import OrderStream\n"
+        "print(sorted(n for n in sys.modules if n.startswith(('ccxt.async_support.', 'ccxt.pro.'))"
+        " and '.base' not in n), 'ccxt.kraken' in sys.modules)\n"
+        "import ccxt.pro\nfrom orderonce_shared.venues.ccxt_one import stream_class\n"
+        "assert ccxt.pro.binance is stream_class('binance')\n"
+        "assert ccxt.pro.kraken.__name__ == 'kraken'"
+    )
+    assert loaded == "['ccxt.async_support.binance', 'ccxt.pro.binance'] False"
+
+
 def test_all_of_ccxt_can_be_had_afterwards() -> None:
     said = run(
         f"{LOAD}\none = exchange_class('binance')\n"
