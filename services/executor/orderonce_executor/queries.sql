@@ -167,12 +167,12 @@ WITH asked AS MATERIALIZED (
       FROM judged j
      WHERE p.order_id = j.order_id AND j.outcome = 'send'
        AND p.version = j.version AND p.timeline = $8 AND p.state = 'claimed' AND NOT p.cancel_requested
-    RETURNING p.order_id, p.attempt, p.version, p.signed_at_ms, p.window_ms, p.sent_at
+    RETURNING p.order_id, p.attempt, p.version, p.signed_at_ms, p.window_ms, p.sent_at, p.updated_at
 ), attempts AS (
     INSERT INTO executor.attempt (order_id, attempt, signed_at_ms, window_ms, process_id)
     SELECT order_id, attempt, signed_at_ms, window_ms, $10 FROM sending
 )
-SELECT j.order_id, j.outcome, s.attempt, s.version, s.signed_at_ms, s.window_ms, s.sent_at
+SELECT j.order_id, j.outcome, s.attempt, s.version, s.signed_at_ms, s.window_ms, s.sent_at, s.updated_at
   FROM judged j LEFT JOIN sending s USING (order_id)
 
 -- name: save

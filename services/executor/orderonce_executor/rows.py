@@ -95,7 +95,7 @@ def cas_result(by_id: dict[UUID, Placement], found: Sequence[Row]) -> CasResult:
                     signed_at_ms=row["signed_at_ms"],
                     window_ms=row["window_ms"],
                     sent_at=row["sent_at"],
-                    updated_at=row["sent_at"],
+                    updated_at=row["updated_at"],
                 )
             )
         elif outcome == "waiting":
