@@ -4,15 +4,18 @@ import asyncio
 import json
 import re
 from array import array
+from pathlib import Path
 from typing import Any
 
 import pytest
+from orderonce_cli.commands.load import _check_folders
 from orderonce_cli.load import page, report, text
 from orderonce_cli.load.orders import Market
 from orderonce_cli.load.pace import pace
 from orderonce_cli.load.plan import Plan, Target
 from orderonce_cli.load.run import Run, Sample
 from orderonce_cli.load.tally import Outcome, Tally
+from orderonce_cli.problems import Problem
 
 STARTED = 1_763_805_600.0
 
@@ -113,6 +116,12 @@ def test_a_rate_that_was_not_kept_is_a_warning_although_nothing_was_lost() -> No
     told = report.build(run, TARGET, [], AROUND)
     (words,) = [w for w in told["warnings"] if "not kept" in w]
     assert words.startswith("the rate was not kept: 20 orders were waiting")
+
+
+def test_a_folder_that_is_not_there_is_told_before_the_run(tmp_path: Path) -> None:
+    _check_folders(tmp_path / "report.json", None)
+    with pytest.raises(Problem, match="no such folder"):
+        _check_folders(None, tmp_path / "missing" / "report.html")
 
 
 def test_a_report_is_json_without_secrets() -> None:

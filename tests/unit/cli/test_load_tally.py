@@ -194,6 +194,22 @@ def test_an_account_that_does_not_add_up_fails() -> None:
     assert not account(seen, 2).holds, "the second order's moment came, and nothing was sent"
 
 
+def test_a_run_of_refusals_alone_is_a_failure() -> None:
+    seen = tally(2)
+    for number in range(2):
+        seen.started(number, 0.1)
+        seen.refused(number, "400 body-invalid")
+    assert account(seen, 2).failures == ("every order was refused: nothing was measured",)
+
+
+def test_an_order_claimed_although_it_was_refused_does_not_add_up() -> None:
+    seen = tally(1)
+    seen.started(0, 0.1)
+    seen.refused(0, "400 body-invalid")
+    seen.event(event(seen, 0), heard=0.5)
+    assert any("does not add up at 'claimed'" in words for words in account(seen, 1).failures)
+
+
 def test_without_a_line_the_record_read_back_is_the_end() -> None:
     seen = tally(2, whole_line=False)
     accepted(seen, 0)
