@@ -53,6 +53,8 @@ MAX_BATCH_BYTES = 256 * 1024
 MAX_LETTER_BYTES = 2 * 1024 * 1024  # a dead letter is a record (1 MiB) and our headers
 OPEN = KafkaSecurity()  # no TLS, no name: one machine, or a network of one's own
 
+# Whether Kafka still answers: two misses in a row are no hiccup, and told within some 15 s.
+WATCH_EVERY_S, WATCH_LIMIT_S, WATCH_MISSES = 3.0, 4.0, 2
 PARK_S = 15.0  # how long a partition rests before its record is tried again
 
 Batch = Sequence["ConsumerRecord"]
@@ -339,9 +341,27 @@ async def run_consumer(
             process.health.fine(part)
             for subscriber in broker.subscribers:
                 _ask_patiently(subscriber)
-            break
-    await process.stopping.wait()
+            await _watch(broker.subscribers[0], process, part)
     await broker.stop()
+
+
+async def _watch(subscriber: Any, process: Process, part: str) -> None:
+    """Tells in /readyz when Kafka no longer answers, and when it does again, until the process
+    stops. The consumer itself only waits: it connects again for as long as it takes.
+    """
+    missed = 0
+    while not process.stopping.is_set():
+        try:
+            async with asyncio.timeout(WATCH_LIMIT_S):
+                await subscriber.consumer.topics()
+        except (KafkaError, OSError, TimeoutError) as error:
+            missed += 1
+            if missed >= WATCH_MISSES:
+                process.health.trouble(part, f"Kafka no longer answers ({type(error).__name__})")
+        else:
+            missed = 0
+            process.health.fine(part)
+        await process.pause(WATCH_EVERY_S)
 
 
 def _ask_patiently(subscriber: Any) -> None:

@@ -15,6 +15,9 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
+FOLD_S = 10.0
+MOST_FOLDED = 500  # texts that are remembered; then all are forgotten
+
 _SECRET_WORDS = (
     "secret",
     "password",
@@ -83,6 +86,29 @@ class _NeverInTheWay:
             self._stream.flush()
 
 
+class _Folded(logging.Filter):
+    """Of what a library says again and again, one line in FOLD_S, which tells how many it stands
+    for: aiokafka alone writes hundreds a second while Kafka is away, and pushes all others out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, object], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        key = (record.name, record.msg)
+        if len(self._seen) > MOST_FOLDED:
+            self._seen.clear()
+        said_at, folded = self._seen.get(key, (-FOLD_S, 0))
+        if record.created - said_at < FOLD_S:
+            self._seen[key] = (said_at, folded + 1)
+            return False
+        self._seen[key] = (record.created, 0)
+        if folded:
+            record.msg = f"{record.msg} [and {folded} more like this]"
+        return True
+
+
 def configure_logs(service: str, level: str = "INFO") -> Logger:
     """Sets up structlog and the standard library's logging alike; returns the service's logger."""
     stream: Any = _NeverInTheWay(sys.stderr)
@@ -101,6 +127,7 @@ def configure_logs(service: str, level: str = "INFO") -> Logger:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stream)
+    handler.addFilter(_Folded())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

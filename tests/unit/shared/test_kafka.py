@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, MessageSizeTooLargeError
+from aiokafka.errors import CommitFailedError, KafkaError, MessageSizeTooLargeError
 from orderonce_shared.runtime import kafka
 from orderonce_shared.runtime import process as process_module
 from orderonce_shared.runtime.kafka import Outgoing, Publisher
@@ -200,3 +200,39 @@ async def test_headers_are_not_parsed_and_come_back_as_they_were() -> None:
     (record,) = message.raw_message
     assert (record.offset, record.key, record.value) == (7, b"k", b"v")
     assert record.headers == (("x", b"\xff"), ("y", b""), ("z", b"1"))
+
+
+class Cluster:
+    """A consumer whose brokers answer, refuse or keep silent, one word per question."""
+
+    def __init__(self, process: Process, words: list[str]) -> None:
+        self.process = process
+        self.words = words
+        self.told: list[bool] = []
+        self.consumer = self
+
+    async def topics(self) -> set[str]:
+        self.told.append(not self.process.health.troubles)
+        if not self.words:
+            self.process.stopping.set()
+            return set()
+        match self.words.pop(0):
+            case "refused":
+                raise KafkaError("Unable to get cluster metadata over all known brokers")
+            case "silent":
+                await asyncio.sleep(60)
+        return set()
+
+
+async def test_kafka_that_goes_away_later_is_told(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guard: an idle service, too, says on /readyz that Kafka is gone, and that it is back."""
+    monkeypatch.setattr(kafka, "WATCH_EVERY_S", 0.001)
+    monkeypatch.setattr(kafka, "WATCH_LIMIT_S", 0.05)
+    words = ["fine", "refused", "fine", "refused", "silent", "refused", "fine"]
+    cluster = Cluster(process, words)
+    async with asyncio.timeout(10):
+        await kafka._watch(cluster, process, "kafka consumer")
+
+    assert cluster.told == [True] * 5 + [False, False, True]

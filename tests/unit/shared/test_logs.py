@@ -133,3 +133,23 @@ def test_a_full_disk_takes_lines_and_nothing_else(monkeypatch: pytest.MonkeyPatc
     finally:
         root.handlers[:], root.level = handlers, level
         structlog.reset_defaults()
+
+
+def test_what_a_library_repeats_is_folded(
+    log: Logger, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of lines a second of one outage would push all others out of a log that rotates."""
+    library = logging.getLogger("aiokafka.cluster")
+    now = 1_000.0
+    monkeypatch.setattr(logging.time, "time", lambda: now)
+    for node in range(50):
+        library.error("Unable connect to node with id %s", node)
+    library.error("Topic %s is not available", "orders.commands")
+    now += 11.0
+    library.error("Unable connect to node with id %s", 7)
+
+    assert [line["event"] for line in lines()] == [
+        "Unable connect to node with id 0",
+        "Topic orders.commands is not available",
+        "Unable connect to node with id 7 [and 49 more like this]",
+    ]
