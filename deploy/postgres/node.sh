@@ -4,7 +4,9 @@
 # word (docs/containers.md, fail-over): a node never makes itself the primary.
 set -eu
 name=$1
-settings=(-c max_connections=200 -c hba_file=/etc/orderonce/pg_hba.conf -c "cluster_name=$name")
+# A standby that was away finds the log of the last gigabyte; one that was away for longer must be
+# cloned anew. A replication slot would keep all of it, and fill the primary's disk instead.
+settings=(-c max_connections=200 -c hba_file=/etc/orderonce/pg_hba.conf -c "cluster_name=$name" -c wal_keep_size=1GB)
 say() { printf 'node %s: %s\n' "$name" "$*" >&2; }
 
 # libpq takes the password from a file; in /tmp, which is memory
