@@ -122,6 +122,7 @@ class _Show:
             self.place(intent)
         self.repeat(intents[:4])
         self.trouble(intents[first:last])
+        self.wait_sent(intents[:last])
         self.kill_an_executor(intents[last:])
         self.cancel([i for i in intents if i.label.startswith("resting")])
         self.settle(intents)
@@ -170,6 +171,16 @@ class _Show:
             )
             armed.raise_for_status()
             self.place(intent)
+
+    def wait_sent(self, intents: list[Intent]) -> None:
+        """Until these have been at the venue: the kill shall meet its own orders, and what an
+        executor dies with between its intent and the first byte ends proven absent.
+        """
+        deadline = time.monotonic() + SETTLE_LIMIT_S
+        while any(self._order(intent)["status"] in ("accepted", "sending") for intent in intents):
+            if time.monotonic() > deadline:
+                return  # `settle` names them
+            time.sleep(LOOK_AGAIN_S)
 
     def kill_an_executor(self, intents: list[Intent]) -> None:
         self.say("\nkill -9 of an executor in the middle")

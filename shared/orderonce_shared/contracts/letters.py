@@ -51,17 +51,18 @@ def read_letter(key: bytes | None, headers: Sequence[tuple[str, bytes]]) -> Orig
     builds have no `dlq_key` where the key is text: there the letter's own key is the record's.
     """
     count = len(DLQ_HEADERS)
+    coded: bytes | None = None  # an empty key is coded as nothing, which is not no `dlq_key`
     if [name for name, _ in headers[-count:]] == list(DLQ_HEADERS):
         coded, ours, theirs = headers[-count][1], headers[1 - count :], headers[:-count]
     elif [name for name, _ in headers[1 - count :]] == list(DLQ_HEADERS[1:]):
-        coded, ours, theirs = b"", headers[1 - count :], headers[: 1 - count]
+        ours, theirs = headers[1 - count :], headers[: 1 - count]
     else:
         return None
     topic, partition, offset, error, first_seen = (
         value.decode("utf-8", "replace") for _, value in ours
     )
     try:
-        found = key if not coded else None if coded == NO_KEY else _decoded(coded)
+        found = key if coded is None else None if coded == NO_KEY else _decoded(coded)
         place = _number(partition, MAX_PARTITION), _number(offset, MAX_OFFSET)
     except ValueError:
         return None

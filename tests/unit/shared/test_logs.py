@@ -139,7 +139,7 @@ def test_what_a_library_repeats_is_folded(
     log: Logger, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hundreds of lines a second of one outage would push all others out of a log that rotates."""
-    library = logging.getLogger("aiokafka.cluster")
+    library = logging.getLogger("a.library.of.this.test.alone")
     now = 1_000.0
     monkeypatch.setattr(logging.time, "time", lambda: now)
     for node in range(50):
