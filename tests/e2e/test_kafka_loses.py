@@ -1,4 +1,4 @@
-"""F4, F21: Kafka loses acknowledged records, is made anew, or its offsets go either way.
+"""F4, F21: Kafka loses acknowledged records, or its offsets go either way.
 
 Kafka is transport here, never the truth: whatever it forgets is told again, and whatever it
 repeats is known already.
@@ -14,7 +14,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError
 from orderonce_shared.contracts.topics import COMMANDS, EVENTS, PARTITIONS, prefixed
-from orderonce_shared.runtime.kafka import ensure_topics
 
 from tests.e2e.judging import assert_clean, history
 from tests.line import Line, until
@@ -24,8 +23,6 @@ ORDERS = 6
 HEALED_S = 60.0  # the longest pause of the sweeper is 30 s, and readers come back within seconds
 EXECUTORS = "orderonce-executor"
 OLDEST = "orderonce_api_unclaimed_oldest_age_seconds"
-MEANWHILE = 40  # orders while the topics are made anew: a page of the ledger shows 100
-SPOILT = "paper-4"  # its ledger stays behind its venue: no other test judges it
 
 
 class Broker:
@@ -72,16 +69,6 @@ class Broker:
                 {one: RecordsToDelete(before_offset=end) for one, end in ends.items() if end}
             )
         return sum(ends.values())
-
-    async def make_anew(self) -> None:
-        """Delete all topics under everybody's feet and make them again, empty."""
-        async with self.admin() as admin:
-            await admin.delete_topics([prefixed(self.prefix, name) for name in PARTITIONS])
-            deadline = time.monotonic() + HEALED_S
-            while any(name.startswith(self.prefix) for name in await admin.list_topics()):
-                assert time.monotonic() < deadline, "the topics are gone"
-                await asyncio.sleep(0.1)
-        await ensure_topics(self.bootstrap, 1, self.prefix)
 
     async def reset(self, group: str, topic: str, *, to_end: bool) -> None:
         """Commit the beginning or the end for a group that has no members now."""
@@ -138,38 +125,6 @@ async def test_F21_events_are_lost_before_an_api_read_them(
     await bot.wait_for(order_id, "filled", limit_s=HEALED_S)
     assert (await history(bot, order_id))[-1] == "filled"
     await assert_clean(line, bot)
-
-
-async def test_F21_F04_all_topics_are_made_anew_under_running_services(
-    line: Line, bot: Bot, broker: Broker
-) -> None:
-    """Idempotent producers meet a log without their sequence numbers, readers offsets that are out
-    of range. 202s go on all the time, every order ends, and a fill that Kafka lost on its way to
-    the ledger is a break with a name, not a silence.
-
-    Guard: F4, a producer that failed once is closed and built anew; readers begin at the earliest.
-    """
-    body = market_order(SPOILT)
-    first = [await bot.place(body) for _ in range(ORDERS)]
-    making = asyncio.create_task(broker.make_anew())
-    meanwhile = []
-    while not making.done() and len(meanwhile) < MEANWHILE:
-        meanwhile.append(await bot.place(body))
-        await asyncio.sleep(0.1)
-    await making
-    after = [await bot.place(body) for _ in range(ORDERS)]
-
-    orders = await _filled_once(line, bot, [*first, *meanwhile, *after])
-    await until(lambda: _told(line, bot, len(orders)), HEALED_S, "each fill is booked or a break")
-
-
-async def _told(line: Line, bot: Bot, count: int) -> bool:
-    headers = {"Authorization": f"Bearer {bot.bearer}"}
-    found: dict[str, int] = {}
-    for name, asked in (("fills", "limit=100"), ("breaks", "status=open&type=MISSING_IN_LEDGER")):
-        url = f"{line.ledger_url}/v1/{name}?account={SPOILT}&{asked}"
-        found[name] = len((await line.http.get(url, headers=headers)).json()[name])
-    return found["fills"] + found["breaks"] == count
 
 
 @pytest.mark.parametrize("to_end", [False, True], ids=["to-the-beginning", "to-the-end"])
