@@ -21,7 +21,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     # Into a folder beside it: a clone that was interrupted is thrown away, never started.
     rm -rf "$PGDATA" "$PGDATA.clone"
     # Not under the node's own name: a clone that is being made does not confirm commits.
-    until pg_basebackup -d "$server application_name=clone" -D "$PGDATA.clone" -X stream -R; do
+    until pg_basebackup -d "$server application_name=clone" -D "$PGDATA.clone" --checkpoint=fast -X stream -R; do
         say "$PRIMARY cannot be cloned yet; again in 2 s"
         rm -rf "$PGDATA.clone"
         sleep 2
