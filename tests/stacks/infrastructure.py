@@ -86,7 +86,7 @@ class Standby(DockerContainer):
         super().__init__(engine.POSTGRES)
         self.with_env("PGPASSWORD", password)
         self.with_volume_mapping(data, "/var/lib/postgresql", "rw")
-        source = f"host=postgres user={OWNER} application_name=standby"
+        source = f"host=postgres user={OWNER} application_name=standby connect_timeout=3"
         # A checkpoint at once: the usual one is spread over minutes.
         copy = f'pg_basebackup -D "$PGDATA" --checkpoint=fast -X stream -R --dbname="{source}"'
         # The network to the primary is joined a moment after the start.
