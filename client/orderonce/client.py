@@ -8,6 +8,7 @@ import asyncio
 import logging
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from os import PathLike
@@ -58,7 +59,7 @@ class _Bearer:
         return changed
 
 
-class _Base:
+class _Base(ABC):
     """What both clients know. `url`: one address of the order API, or several, tried in turn.
     `api_key` or `key_file` (read again when the key is refused); `intents`: the file of the bot's
     intents; `patience`: how long to go on without an answer.
@@ -85,8 +86,9 @@ class _Base:
         self._patience = patience or Patience()
         self._connect()
 
+    @abstractmethod
     def _connect(self) -> None:
-        raise NotImplementedError
+        """Make the HTTP client; it opens its connections when they are needed."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self._urls)})"

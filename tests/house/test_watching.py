@@ -3,9 +3,7 @@ page names is registered, every alert leads to a page, every query parses."""
 
 import importlib.util
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -17,6 +15,7 @@ import yaml  # type: ignore[import-untyped]
 
 from docs.generate import metric_rows, registries
 from tests.house.tree import ROOT
+from tests.tools import tool
 
 PROMETHEUS = ROOT / "deploy/prometheus"
 GRAFANA = ROOT / "deploy/grafana"
@@ -177,11 +176,7 @@ def test_panels_ask_the_chosen_source_and_do_not_overlap(name: str) -> None:
 @pytest.fixture
 def promtool() -> str:
     """Prometheus' own checker (Debian: the package `prometheus`)."""
-    found = shutil.which("promtool")
-    if found is None:
-        assert not os.environ.get("ORDERONCE_REQUIRE_PROMTOOL"), "promtool is not installed"
-        pytest.skip("promtool is not installed: rules and queries are not tried")
-    return found
+    return tool("promtool")
 
 
 def run(*command: str | Path, cwd: Path) -> None:

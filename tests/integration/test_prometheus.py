@@ -2,8 +2,6 @@
 when the only executor is killed."""
 
 import contextlib
-import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from tests.house.test_watching import PROMETHEUS, alerts, queries
 from tests.line import Line, Shape, run_line, until
 from tests.servers import Database, pick_port
+from tests.tools import tool
 from tests.workload import Bot, limit_order, market_order
 
 SCRAPE = "1s"
@@ -31,11 +30,7 @@ SHOWN = (
 
 @pytest.fixture
 def binary() -> str:
-    found = shutil.which("prometheus")
-    if found is None:
-        assert not os.environ.get("ORDERONCE_REQUIRE_PROMTOOL"), "prometheus is not installed"
-        pytest.skip("prometheus is not installed: the alerts are not tried on a real line")
-    return found
+    return tool("prometheus")
 
 
 def configuration(line: Line) -> dict[str, Any]:

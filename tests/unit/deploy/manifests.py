@@ -1,13 +1,11 @@
 """The resources of the example, as kustomize puts them together, and small questions to them."""
 
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml  # type: ignore[import-untyped]
 from orderonce_api.settings import OrderApiSettings
 from orderonce_cli.stack.layout import CHECKOUT
@@ -17,11 +15,12 @@ from orderonce_shared.runtime.kafka import TopicSettings
 from orderonce_shared.runtime.migrate import MigrateSettings
 from orderonce_shared.runtime.settings import ServiceSettings
 
+from tests.tools import tool
+
 Json = dict[str, Any]
 
 FOLDER = CHECKOUT / "deploy" / "kubernetes"
 OVERLAYS = ("infrastructure", "jobs", "services")
-REQUIRED = "ORDERONCE_REQUIRE_KUSTOMIZE"  # where it is 1 a missing kustomize is a failure
 SETTINGS: dict[str, type[ServiceSettings]] = {
     "order-api": OrderApiSettings,
     "executor": ExecutorSettings,
@@ -35,14 +34,9 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
 def build(overlay: str) -> list[Json]:
     """All resources of an overlay of the example."""
     folder = FOLDER / "overlays" / "example" / overlay
-    if (kustomize := shutil.which("kustomize")) is not None:
-        command = [kustomize, "build", str(folder)]
-    elif (kubectl := shutil.which("kubectl")) is not None:
-        command = [kubectl, "kustomize", str(folder)]
-    elif os.environ.get(REQUIRED) == "1":
-        pytest.fail("neither kustomize nor kubectl is on the path")
-    else:
-        pytest.skip("neither kustomize nor kubectl is on the path")
+    program = tool("kustomize", "kubectl")
+    verb = "kustomize" if Path(program).name == "kubectl" else "build"
+    command = [program, verb, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.safe_load_all(done.stdout) if one]
