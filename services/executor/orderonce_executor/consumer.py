@@ -12,9 +12,8 @@ from functools import partial
 
 from aiokafka import ConsumerRecord
 from orderonce_shared.contracts.commands import Command, UnknownSchemaError, decode_command
-from orderonce_shared.contracts.letters import DLQ_HEADERS, Origin, letter_headers
+from orderonce_shared.contracts.letters import DLQ_HEADERS, letter_headers, origin_of
 from orderonce_shared.contracts.topics import DLQ, header
-from orderonce_shared.contracts.wire import render_time
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.failpoints import Failpoints
 from orderonce_shared.runtime.kafka import PARK_S, Batch, Parked
@@ -180,15 +179,7 @@ class Consumer:
         """Original key, bytes and headers, and where they came from. The outbox keeps keys as text,
         without NUL; the exact one is in a header."""
         text = (record.key or b"").decode("utf-8", "replace").replace("\0", "\ufffd")
-        origin = Origin(
-            record.topic,
-            record.partition,
-            record.offset,
-            record.key,
-            list(record.headers),
-            error,
-            render_time(self.clock.now()),
-        )
+        origin = origin_of(record, error, self.clock.now())
         return Letter(DLQ, text, record.value or b"", letter_headers(origin))
 
     def _tell(self, read: Read, result: Claim, count: int) -> None:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 from aiokafka import ConsumerRecord
 from orderonce_shared.contracts.fills import FillRecord
-from orderonce_shared.contracts.letters import Origin, letter_headers
+from orderonce_shared.contracts.letters import letter_headers, origin_of
 from orderonce_shared.contracts.topics import DLQ, header, prefixed
-from orderonce_shared.contracts.wire import render_time
 from orderonce_shared.domain.venue import Fee, VenueFill
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.kafka import Batch, Outgoing, Publisher
@@ -102,16 +101,7 @@ class FillConsumer:
             trace_id=trace_id(header(record.headers, "traceparent")),
         )
         self.metrics.refused.inc()
-        origin = Origin(
-            record.topic,
-            record.partition,
-            record.offset,
-            record.key,
-            list(record.headers),
-            words,
-            render_time(self.clock.now()),
-        )
-        headers = letter_headers(origin)
+        headers = letter_headers(origin_of(record, words, self.clock.now()))
         letter = Outgoing(
             prefixed(self.topic_prefix, DLQ), record.key, record.value or b"", headers
         )

@@ -9,8 +9,11 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
 
 from orderonce_shared.contracts.topics import Headers
+from orderonce_shared.contracts.wire import render_time
 
 DLQ_HEADERS = ("dlq_key", "dlq_topic", "dlq_partition", "dlq_offset", "dlq_error", "dlq_first_seen")
 NO_KEY = b"-"  # no base64
@@ -30,6 +33,34 @@ class Origin:
     headers: Headers
     error: str
     first_seen: str
+
+
+class Record(Protocol):
+    """What a letter needs of a record as Kafka's client hands it over."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> Any: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+def origin_of(record: Record, error: str, at: datetime) -> Origin:
+    """Where this record lay, and why it could not be taken."""
+    return Origin(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.key,
+        list(record.headers),
+        error,
+        render_time(at),
+    )
 
 
 def letter_headers(origin: Origin) -> Headers:
