@@ -101,10 +101,14 @@ RETURNING *
 
 -- name: present_placements
 -- Rows that the commands of a batch may speak of, locked against everybody else until the claim commits.
+-- Two look-ups, each by its index: joined by OR they would read every placement there is.
 SELECT p.* FROM executor.placement p
- WHERE p.order_id = ANY ($1::uuid[])
-    OR (p.client, p.key) IN (SELECT * FROM unnest($2::text[], $3::text[]))
- ORDER BY p.order_id FOR UPDATE
+ WHERE p.order_id IN (
+    SELECT unnest($1::uuid[])
+     UNION
+    SELECT q.order_id FROM unnest($2::text[], $3::text[]) AS n (client, key)
+      JOIN executor.placement q ON q.client = n.client AND q.key = n.key)
+ ORDER BY p.order_id FOR UPDATE OF p
 
 -- name: present_commands
 -- Commands that already have these keys.
@@ -213,9 +217,11 @@ UPDATE executor.attempt SET absence = $3::text::jsonb WHERE order_id = $1 AND at
 UPDATE executor.attempt SET applied = true WHERE order_id = $1 AND attempt = $2
 
 -- name: waiting_words
--- Words that missed their row, on rows that we look after.
-SELECT t.order_id, t.attempt, t.verdict, t.word FROM executor.attempt t JOIN executor.placement p USING (order_id)
- WHERE NOT t.applied AND (p.owner = $1 OR p.settled) ORDER BY t.order_id, t.attempt LIMIT $2
+-- Words that missed their row, on rows that we look after. OFFSET 0: these few words first, by the index of just them.
+SELECT t.order_id, t.attempt, t.verdict, t.word
+  FROM (SELECT * FROM executor.attempt WHERE NOT applied ORDER BY order_id OFFSET 0) AS t
+  JOIN executor.placement p USING (order_id)
+ WHERE p.owner = $1 OR p.settled ORDER BY t.order_id, t.attempt LIMIT $2
 
 -- name: insert_fills
 -- Each trade once, by its natural key; only new ones are returned and published.

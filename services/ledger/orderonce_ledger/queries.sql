@@ -53,8 +53,9 @@ RETURNING record_id, (SELECT r.payload::text FROM ledger.venue_record r WHERE r.
 
 -- name: parked_accounts
 -- Which accounts have fills that wait, and of which symbols.
-SELECT p.account, r.payload ->> 'symbol' AS symbol, count(*) AS fills
-  FROM ledger.parked p JOIN ledger.venue_record r USING (record_id) GROUP BY 1, 2;
+SELECT p.account, (SELECT r.payload ->> 'symbol' FROM ledger.venue_record r WHERE r.record_id = p.record_id) AS symbol,
+       count(*) AS fills
+  FROM ledger.parked p GROUP BY 1, 2;
 
 -- name: add_assets
 INSERT INTO ledger.asset (code) SELECT DISTINCT unnest($1::text[]) ORDER BY 1 ON CONFLICT (code) DO NOTHING;
@@ -111,7 +112,8 @@ UPDATE ledger.statement_cursor c SET next_trade_number = n.next, updated_at = cl
 -- The ledger's side of a comparison: per symbol from a trade on, and the trades of these keys wherever they are.
 SELECT f.*, j.source_key, j.payload_hash
   FROM unnest($2::text[], $3::bigint[]) AS w (symbol, first)
-  JOIN ledger.fill f ON f.account = $1 AND f.symbol = w.symbol AND f.trade_number >= w.first
+ CROSS JOIN LATERAL (SELECT * FROM ledger.fill x -- OFFSET 0: symbol by symbol, by the index
+                      WHERE x.account = $1 AND x.symbol = w.symbol AND x.trade_number >= w.first OFFSET 0) AS f
   JOIN ledger.journal j ON j.shard = f.shard AND j.seq = f.seq
 UNION
 SELECT f.*, j.source_key, j.payload_hash

@@ -22,6 +22,16 @@ CONNECT_TIMEOUT_S = 10.0
 # that is silent for so long has lost its process: Postgres rolls it back and ends the session.
 IDLE_IN_TRANSACTION_LIMIT_S = 5.0
 
+# Our statements find rows by key. Postgres plans each of them once per connection, often while its
+# tables are empty, and would read the whole, growing table until the next ANALYZE makes it think
+# again (decision 0040). Compiling a statement costs more than any of them takes.
+BY_KEY = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+
 Pool = asyncpg.Pool
 Connection = asyncpg.Connection
 
@@ -34,6 +44,7 @@ def _server_settings(application: str) -> dict[str, str]:
     return {
         "application_name": application,
         "timezone": "UTC",
+        **BY_KEY,
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_LIMIT_S * 1000:.0f}",
     }
 
