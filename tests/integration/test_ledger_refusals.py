@@ -8,25 +8,28 @@ The owner here is even a superuser: what stops him are triggers, keys and checks
 import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
-from orderonce_ledger.book import book_fills, book_opening
-from orderonce_ledger.core import Draft, Entry, chain, preimage
-from orderonce_ledger.store import Store
-from orderonce_shared.runtime.database import open_pool
+from orderonce_ledger.core import Draft, Entry
 from psycopg import errors
 from psycopg.errors import CheckViolation, InsufficientPrivilege, RestrictViolation
-from pydantic import SecretStr
 
+from tests.ledger_books import (
+    TRADING,
+    WALLET,
+    Books,
+    attacker,
+    fill_books,
+    journal_hash,
+    opened_books,
+)
 from tests.servers import Database, Template
-from tests.unit.ledger.making import ACCOUNT, NOON, VENUE, fill, heard
+from tests.unit.ledger.making import NOON
 
-WALLET, TRADING = "venue:paper:paper-1:spot", "trading:paper:paper-1"
 EVIDENCE = (
     "asset",
     "account",
@@ -43,117 +46,26 @@ EVIDENCE = (
 KEPT = ("shard", "balance", "break", "statement_cursor")
 
 
-@dataclass
-class Books:
-    """A connection of one role, and what it needs to write a journal of its own."""
-
-    role: str
-    connection: psycopg.Connection[Any]
-    seq: int
-    head: bytes
-    ids: dict[tuple[str, str], tuple[int, int]]
-
-    def run(self, statement: str, *values: Any) -> Any:
-        return self.connection.execute(statement.encode(), values or None)
-
-    def journal(self, **changes: Any) -> dict[str, Any]:
-        """The row of a good next journal of one entry, with some fields changed."""
-        entry = Entry(WALLET, TRADING, "BTC", Decimal("0.10"), "base")
-        draft = Draft("fill", "fill", "a key", b"\1" * 32, NOON, (entry,))
-        link = chain(1, self.seq, self.head, [draft])[0]
-        row: dict[str, Any] = {
-            "shard": 1,
-            "seq": link.seq,
-            "kind": "fill",
-            "source": "fill",
-            "source_key": "a key",
-            "payload_hash": b"\1" * 32,
-            "event_at": NOON,
-            "n_entries": 1,
-            "prev_hash": link.prev_hash,
-            "hash": link.hash,
-        }
-        return row | changes
-
-    def write_journal(self, **changes: Any) -> None:
-        row = self.journal(**changes)
-        names = ", ".join(row)
-        marks = ", ".join(["%s"] * len(row))
-        self.run(f"INSERT INTO ledger.journal ({names}) VALUES ({marks})", *row.values())
-
-    def write_entry(self, **changes: Any) -> None:
-        (wallet, asset), (trading, _) = self.ids[WALLET, "BTC"], self.ids[TRADING, "BTC"]
-        row: dict[str, Any] = {
-            "shard": 1,
-            "seq": self.seq + 1,
-            "line": 1,
-            "asset_id": asset,
-            "dr": wallet,
-            "cr": trading,
-            "amount": Decimal("0.10"),
-            "role": "base",
-        } | changes
-        names = ", ".join(row)
-        marks = ", ".join(["%s"] * len(row))
-        self.run(f"INSERT INTO ledger.entry ({names}) VALUES ({marks})", *row.values())
-
-    def close(self) -> None:
-        """What the commit would check, without one: the books serve the next attack."""
-        self.run("SET CONSTRAINTS ALL IMMEDIATE")
-
-    def commit(self) -> None:
-        self.connection.commit()
-
-
-async def _fill_books(database: Database) -> None:
-    url = SecretStr(database.ledger_url)
-    pool = await open_pool(url, application="refusals", size=4)
-    try:
-        store = Store(pool)
-        held = {"BTC": Decimal(10), "USDT": Decimal(1_000_000), "BNB": Decimal(1)}
-        await book_opening(store, VENUE, ACCOUNT, held, NOON, {"BTC/USDT": 0})
-        await book_fills(store, [heard(fill(1))])
-    finally:
-        await pool.close()
-
-
 @pytest.fixture(scope="module")
 async def attacked(database_template: Template) -> AsyncIterator[Database]:
     """One database for all attacks that leave nothing behind."""
     with database_template.copy() as made:
-        await _fill_books(made)
+        await fill_books(made)
         yield made
 
 
 @pytest.fixture(params=["ledger", "owner"])
 def books(attacked: Database, request: pytest.FixtureRequest) -> Iterator[Books]:
-    with psycopg.connect(_url(attacked, request.param)) as connection:
-        yield _opened(request.param, connection)
-        connection.rollback()
+    with attacker(attacked, request.param) as opened:
+        yield opened
 
 
 @pytest.fixture(params=["ledger", "owner"])
 async def own(database: Database, request: pytest.FixtureRequest) -> AsyncIterator[Books]:
     """Books of one test's own, for what has to commit."""
-    await _fill_books(database)
-    with psycopg.connect(_url(database, request.param)) as connection:
-        yield _opened(request.param, connection)
-        connection.rollback()
-
-
-def _url(database: Database, role: str) -> str:
-    return database.ledger_url if role == "ledger" else database.owner_url
-
-
-def _opened(role: str, connection: psycopg.Connection[Any]) -> Books:
-    head = connection.execute("SELECT seq, hash FROM ledger.shard WHERE shard = 1").fetchone()
-    assert head is not None
-    rows = connection.execute(
-        "SELECT c.path, a.code, c.account_id, c.asset_id"
-        " FROM ledger.account c JOIN ledger.asset a USING (asset_id)"
-    ).fetchall()
-    connection.rollback()
-    return Books(role, connection, head[0], head[1], {(r[0], r[1]): (r[2], r[3]) for r in rows})
+    await fill_books(database)
+    with attacker(database, request.param) as opened:
+        yield opened
 
 
 def _refused(books: Books, kind: type[Exception], *statement: Any) -> None:
@@ -227,7 +139,7 @@ def test_the_service_cannot_switch_the_triggers_off(books: Books) -> None:
         "SET session_replication_role = replica",
         "DROP TRIGGER append_only ON ledger.journal",
         "ALTER TABLE ledger.journal DROP CONSTRAINT journal_pkey",
-        "CREATE OR REPLACE FUNCTION ledger.close_journal() RETURNS trigger LANGUAGE plpgsql"
+        "CREATE OR REPLACE FUNCTION ledger.take_entries() RETURNS trigger LANGUAGE plpgsql"
         " AS 'BEGIN RETURN NULL; END'",
         "CREATE TABLE ledger.mine (x int)",
     ):
@@ -284,30 +196,27 @@ def test_a_wrong_asset(books: Books) -> None:
 
 def test_a_lost_leg(books: Books) -> None:
     books.write_journal(n_entries=2)
-    books.write_entry()
-    with pytest.raises(CheckViolation, match="has 1 entries, declared 2"):
-        books.close()
+    with pytest.raises(CheckViolation, match="declared 2 entries and got 1"):
+        books.write_entry()
 
 
 def test_a_journal_without_entries(books: Books) -> None:
     books.write_journal()
-    with pytest.raises(CheckViolation, match="has 0 entries"):
+    with pytest.raises(CheckViolation, match="0 entries"):
         books.close()
 
 
 def test_a_leg_too_many(books: Books) -> None:
     books.write_journal()
     books.write_entry()
-    books.write_entry(line=2)
-    with pytest.raises(CheckViolation, match="has 2 entries, declared 1"):
-        books.close()
+    with pytest.raises(CheckViolation, match=r"declared 1 entries and got 1 .* line 2"):
+        books.write_entry(line=2)
 
 
 def test_lines_without_gaps(books: Books) -> None:
     books.write_journal()
-    books.write_entry(line=2)
-    with pytest.raises(CheckViolation):
-        books.close()
+    with pytest.raises(CheckViolation, match="the last of them line 2"):
+        books.write_entry(line=2)
 
 
 def test_a_late_leg(books: Books) -> None:
@@ -344,7 +253,7 @@ def test_a_second_reversal(own: Books) -> None:
         row = own.journal(**reversal, source_key=key)
         draft = Draft("reversal", "fill", key, b"\1" * 32, NOON, (entry,))
         row |= {"seq": own.seq + 1 + number, "prev_hash": own.head}
-        row["hash"] = _hash(1, row["seq"], own.head, draft, reverses="1-1")
+        row["hash"] = journal_hash(1, row["seq"], own.head, draft, reverses="1-1")
         if number == 0:
             own.write_journal(**row)
             own.write_entry()
@@ -392,7 +301,7 @@ def test_two_writers_cannot_both_append(own: Books, database: Database) -> None:
     own.write_entry()
     with psycopg.connect(database.ledger_url) as other:
         other.execute("SET lock_timeout = '300ms'")
-        second = _opened("ledger", other)
+        second = opened_books("ledger", other)
         other.execute("SET lock_timeout = '300ms'")
         with pytest.raises(errors.LockNotAvailable):
             second.write_journal(source_key="another")
@@ -415,9 +324,8 @@ def test_two_writers_cannot_both_append(own: Books, database: Database) -> None:
 )
 def test_a_hash_that_is_not_that_of_the_content(books: Books, lie: dict[str, Any]) -> None:
     books.write_journal(**lie)
-    books.write_entry()
     with pytest.raises(CheckViolation, match="not that of its content"):
-        books.close()
+        books.write_entry()
 
 
 @pytest.mark.parametrize("other", ["amount", "scale", "accounts", "role"])
@@ -430,9 +338,8 @@ def test_a_hash_over_other_entries(books: Books, other: str) -> None:
         "role": {"role": "quote"},
     }
     books.write_journal()
-    books.write_entry(**lies[other])
     with pytest.raises(CheckViolation, match="not that of its content"):
-        books.close()
+        books.write_entry(**lies[other])
 
 
 def test_a_chain_begins_at_its_genesis(books: Books) -> None:
@@ -539,7 +446,3 @@ def test_the_kept_balances_are_the_sums_of_the_postings(books: Books) -> None:
     assert wrong == (0,)
     zero = books.run("SELECT asset_id, sum(amount) FROM ledger.posting GROUP BY 1").fetchall()
     assert all(total == 0 for _, total in zero)
-
-
-def _hash(shard: int, seq: int, prev: bytes, draft: Draft, reverses: str) -> bytes:
-    return hashlib.sha256(prev + preimage(shard, seq, draft, reverses).encode()).digest()

@@ -8,8 +8,9 @@ Consumer, opening and parked fills all come through `book`. The order inside the
 2. The account's chain is locked (one writer per shard), and its end is read.
 3. What is already booked, covered by the opening, or waiting for it, is told apart from what is to
    be booked.
-4. Journals, entries and fills are added. Triggers move balances and the head of the chain.
-5. Commit: Postgres counts the entries and computes every hash again.
+4. Journals, entries and fills are added, in one statement. At its end triggers move balances and
+   the head of the chain, count each journal's entries and compute its hash again.
+5. Commit: Postgres checks that no journal stayed without entries.
 
 Dies before the commit: nothing happened, Kafka delivers again. Dies after it: delivered again, and
 step 1 finds everything known.
@@ -149,11 +150,11 @@ def _first_of_each(
 async def _judge_and_write(books: Books, fresh: Sequence[tuple[int, Received]]) -> Sorted:
     accounts = {fill.trade.account for _, fill in fresh}
     heads = await books.lock_heads(accounts)
-    openings = await books.openings(heads)
     booked = await books.booked([fill.key for _, fill in fresh])
     done = Sorted()
     for record_id, fill in fresh:
-        opening = openings.get((fill.trade.account, fill.trade.fill.symbol))
+        head = heads.get(fill.trade.account)
+        opening = head.openings.get(fill.trade.fill.symbol) if head else None
         ruling = rule(fill.trade, fill.digest, booked.get(fill.key), opening)
         done.counts[ruling] += 1
         if ruling is Ruling.BOOK:
@@ -180,8 +181,7 @@ async def _write_fills(books: Books, heads: dict[str, Head], fills: Sequence[Rec
         journals += links
         written += [(link, f.trade, f.ours) for link, f in zip(links, own, strict=True)]
     if journals:
-        await books.add_journals(journals)
-        await books.add_fills(written)
+        await books.add_journals(journals, written)
 
 
 async def _append(books: Books, head: Head, drafts: Sequence[Draft]) -> None:

@@ -9,12 +9,12 @@ journal by names and exact amounts; Postgres computes it again and refuses anoth
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from json.encoder import encode_basestring as _quoted
 from uuid import UUID
 
 from orderonce_shared.domain.money import EXACT, add, canonical_amount, render_amount
@@ -24,8 +24,7 @@ from orderonce_shared.domain.venue import VenueFill
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ZERO = Decimal(0)
 
-# Spaced as Postgres writes jsonb, and nothing escaped that Postgres does not escape.
-_json = json.JSONEncoder(ensure_ascii=False).encode
+_MILLISECOND, _MICROSECOND = timedelta(milliseconds=1), timedelta(microseconds=1)
 
 # The class of each account by the first word of its path: asset, equity (clearing, opening),
 # expense, income.
@@ -100,8 +99,14 @@ def assets_of(symbol: str) -> tuple[str, str]:
 def natural_key(trade: Trade) -> str:
     """What makes a trade this one: side and order id tell the two halves of a self-trade apart."""
     fill = trade.fill
-    parts = (trade.venue, trade.account, fill.symbol, fill.trade_id, fill.venue_order_id, fill.side)
-    return _json([str(part) for part in parts])
+    return _array(
+        trade.venue,
+        trade.account,
+        fill.symbol,
+        fill.trade_id,
+        fill.venue_order_id,
+        fill.side.value,
+    )
 
 
 def fees_of(fill: VenueFill) -> dict[str, Decimal]:
@@ -118,16 +123,15 @@ def payload_hash(trade: Trade, key: str | None = None) -> bytes:
     maker or taker, and the raw bytes. `key`: its natural key, if that is at hand."""
     fill = trade.fill
     fees = sorted((fee.asset, canonical_amount(fee.amount)) for fee in fill.fees if fee.amount != 0)
-    moment = (fill.traded_at - EPOCH) // timedelta(milliseconds=1)
-    parts = [
-        "orderonce.trade.v1",
-        key or natural_key(trade),
-        canonical_amount(fill.quantity),
-        canonical_amount(fill.price),
-        [list(fee) for fee in fees],
-        str(moment),
-    ]
-    return hashlib.sha256(_json(parts).encode()).digest()
+    parts = (
+        '"orderonce.trade.v1"',
+        _quoted(key or natural_key(trade)),
+        f'"{canonical_amount(fill.quantity)}"',
+        f'"{canonical_amount(fill.price)}"',
+        f"[{', '.join([_array(*fee) for fee in fees])}]",
+        f'"{(fill.traded_at - EPOCH) // _MILLISECOND}"',
+    )
+    return hashlib.sha256(f"[{', '.join(parts)}]".encode()).digest()
 
 
 def effect(fill: VenueFill) -> dict[str, Decimal]:
@@ -196,8 +200,8 @@ def draft_opening(
             raise Unbookable(f"{account} owes {asset}: not a spot balance")
         if amount == 0:
             continue
-        key = _json([venue, account, asset])
-        said = _json(["orderonce.opening.v1", key, canonical_amount(amount), _micros(taken_at)])
+        key = _array(venue, account, asset)
+        said = _array("orderonce.opening.v1", key, canonical_amount(amount), _micros(taken_at))
         entry = Entry(
             wallet(venue, account), f"opening:{venue}:{account}", asset, amount, "opening"
         )
@@ -236,27 +240,24 @@ def trade_number(fill: VenueFill) -> int:
 
 def genesis(shard: int, account: str) -> bytes:
     """The previous hash of a shard's first journal."""
-    parts = ["orderonce.ledger.v1", str(shard), account]
-    return hashlib.sha256(_json(parts).encode()).digest()
+    said = _array("orderonce.ledger.v1", str(shard), account)
+    return hashlib.sha256(said.encode()).digest()
 
 
 def preimage(shard: int, seq: int, draft: Draft, reverses: str = "") -> str:
     """The journal as a JSON array of strings, spaced as Postgres writes jsonb: Postgres computes
     the same text."""
     entries = [
-        [str(line), entry.dr, entry.cr, entry.asset, render_amount(entry.amount), entry.role]
+        f'["{line}", {_quoted(entry.dr)}, {_quoted(entry.cr)}, {_quoted(entry.asset)},'
+        f' "{render_amount(entry.amount)}", {_quoted(entry.role)}]'
         for line, entry in enumerate(draft.entries, start=1)
     ]
-    head = [
-        "orderonce.journal.v1",
-        str(shard),
-        str(seq),
-        draft.kind,
-        draft.source,
-        draft.source_key,
-    ]
-    tail = [draft.payload_hash.hex(), _micros(draft.event_at), reverses, entries]
-    return _json([*head, *tail])
+    return (
+        f'["orderonce.journal.v1", "{shard}", "{seq}", {_quoted(draft.kind)},'
+        f" {_quoted(draft.source)}, {_quoted(draft.source_key)},"
+        f' "{draft.payload_hash.hex()}", "{_micros(draft.event_at)}", {_quoted(reverses)},'
+        f" [{', '.join(entries)}]]"
+    )
 
 
 def chain(shard: int, seq: int, head: bytes, drafts: Iterable[Draft]) -> list[Journal]:
@@ -279,4 +280,10 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
 
 
 def _micros(moment: datetime) -> str:
-    return str((moment - EPOCH) // timedelta(microseconds=1))
+    return str((moment - EPOCH) // _MICROSECOND)
+
+
+def _array(*strings: str) -> str:
+    """A JSON array of strings: spaced as Postgres writes one, and nothing escaped that Postgres
+    does not escape."""
+    return f"[{', '.join(map(_quoted, strings))}]"

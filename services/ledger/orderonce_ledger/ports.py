@@ -2,7 +2,8 @@
 the store.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
@@ -53,13 +54,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of an account's chain; whoever got it in a transaction holds its lock."""
+    """The end of an account's chain; whoever got it in a transaction holds its lock. `openings`: up
+    to which trade the opening balances reach, by symbol."""
 
     account: str
     shard: int
     venue: str
     seq: int
     hash: bytes
+    openings: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,37 +9,36 @@ RETURNING record_id, natural_key, payload_hash;
 
 -- name: lock_heads
 -- One writer per shard: whoever holds this row may append to the account's chain. In one order, against deadlocks.
-SELECT account, shard, venue, seq, hash FROM ledger.shard WHERE account = ANY($1::text[]) ORDER BY shard FOR NO KEY UPDATE;
-
--- name: openings
--- Up to which trade the opening balances reach, per symbol.
-SELECT account, symbol, opening_trade_number FROM ledger.statement_cursor WHERE account = ANY($1::text[]);
+-- With it, up to which trade the opening balances reach, per symbol: never changed, and a symbol that is not there yet waits.
+SELECT account, shard, venue, seq, hash,
+       (SELECT coalesce(jsonb_object_agg(c.symbol, c.opening_trade_number), '{}') FROM ledger.statement_cursor c
+         WHERE c.account = s.account) AS openings
+  FROM ledger.shard s WHERE account = ANY($1::text[]) ORDER BY shard FOR NO KEY UPDATE;
 
 -- name: booked_keys
 -- Which of these trades are in the books, and in which words.
 SELECT source_key, payload_hash FROM ledger.journal WHERE source = 'fill' AND source_key = ANY($1::text[]);
 
 -- name: add_journals
--- Postgres checks the link at once, entries and hash at commit.
-INSERT INTO ledger.journal (shard, seq, kind, source, source_key, payload_hash, event_at, n_entries, prev_hash, hash)
-SELECT * FROM unnest($1::integer[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::timestamptz[],
-                     $8::smallint[], $9::bytea[], $10::bytea[]);
-
--- name: add_entries
+-- Journals with their entries, and what is said of fills. Postgres checks links, entries and hashes when the statement
+-- ends, and at commit that no journal stayed without entries.
+WITH journals AS (
+    INSERT INTO ledger.journal (shard, seq, kind, source, source_key, payload_hash, event_at, n_entries, prev_hash, hash)
+    SELECT * FROM unnest($1::integer[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::timestamptz[],
+                         $8::smallint[], $9::bytea[], $10::bytea[])),
+fills AS (
+    INSERT INTO ledger.fill (shard, seq, account, venue, symbol, trade_id, venue_order_id, client_order_id, order_id, client,
+                             side, quantity, price, cost, fees, liquidity, traded_at)
+    SELECT f.shard, f.seq, f.account, f.venue, f.symbol, f.trade_id, f.venue_order_id, f.client_order_id, f.order_id,
+           f.client, f.side, f.quantity, f.price, f.cost, f.fees::jsonb, f.liquidity, f.traded_at
+      FROM unnest($19::integer[], $20::bigint[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[],
+                  $26::text[], $27::uuid[], $28::text[], $29::text[], $30::numeric[], $31::numeric[], $32::numeric[],
+                  $33::text[], $34::text[], $35::timestamptz[])
+        AS f (shard, seq, account, venue, symbol, trade_id, venue_order_id, client_order_id, order_id, client, side,
+              quantity, price, cost, fees, liquidity, traded_at))
 INSERT INTO ledger.entry (shard, seq, line, asset_id, dr, cr, amount, role)
-SELECT * FROM unnest($1::integer[], $2::bigint[], $3::smallint[], $4::integer[], $5::integer[], $6::integer[],
-                     $7::numeric[], $8::text[]);
-
--- name: add_fills
-INSERT INTO ledger.fill (shard, seq, account, venue, symbol, trade_id, venue_order_id, client_order_id, order_id, client,
-                         side, quantity, price, cost, fees, liquidity, traded_at)
-SELECT f.shard, f.seq, f.account, f.venue, f.symbol, f.trade_id, f.venue_order_id, f.client_order_id, f.order_id, f.client,
-       f.side, f.quantity, f.price, f.cost, f.fees::jsonb, f.liquidity, f.traded_at
-  FROM unnest($1::integer[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-              $9::uuid[], $10::text[], $11::text[], $12::numeric[], $13::numeric[], $14::numeric[], $15::text[],
-              $16::text[], $17::timestamptz[])
-    AS f (shard, seq, account, venue, symbol, trade_id, venue_order_id, client_order_id, order_id, client, side, quantity,
-          price, cost, fees, liquidity, traded_at);
+SELECT * FROM unnest($11::integer[], $12::bigint[], $13::smallint[], $14::integer[], $15::integer[], $16::integer[],
+                     $17::numeric[], $18::text[]);
 
 -- name: park
 -- Fills of an account that is not opened yet wait here; nothing else waits for them.
@@ -127,10 +126,13 @@ SELECT a.code AS asset, b.dr - b.cr AS amount
  WHERE c.path = $1 ORDER BY a.code;
 
 -- name: recomputed_balances
--- The same, summed up from every posting: the two must never differ.
-SELECT c.path, a.code AS asset, coalesce(sum(p.amount), 0) AS amount
-  FROM ledger.account c JOIN ledger.asset a USING (asset_id) LEFT JOIN ledger.posting p USING (account_id)
- WHERE c.path LIKE '%:' || $1 || ':%' OR c.path LIKE '%:' || $1 GROUP BY 1, 2 ORDER BY 1, 2;
+-- The same, summed up from every posting of the account's shard: the two must never differ.
+WITH summed AS (
+    SELECT p.account_id, sum(p.amount) AS amount FROM ledger.shard s JOIN ledger.posting p ON p.shard = s.shard
+     WHERE s.account = $1 GROUP BY p.account_id)
+SELECT c.path, a.code AS asset, coalesce(m.amount, 0) AS amount
+  FROM ledger.account c JOIN ledger.asset a USING (asset_id) LEFT JOIN summed m USING (account_id)
+ WHERE c.path LIKE '%:' || $1 || ':%' OR c.path LIKE '%:' || $1 ORDER BY 1, 2;
 
 -- name: open_breaks
 SELECT break_id, type, natural_key, symbol, effect, detail FROM ledger.break WHERE account = $1 AND status = 'open';

@@ -102,75 +102,28 @@ class Books:
         rows = await self._connection.fetch(QUERIES["lock_heads"], sorted(set(accounts)))
         return {row["account"]: Head(**dict(row)) for row in rows}
 
-    async def openings(self, accounts: Iterable[str]) -> dict[tuple[str, str], int]:
-        rows = await self._connection.fetch(QUERIES["openings"], sorted(set(accounts)))
-        return {(row["account"], row["symbol"]): row["opening_trade_number"] for row in rows}
-
     async def booked(self, keys: Sequence[str]) -> dict[str, bytes]:
         rows = await self._connection.fetch(QUERIES["booked_keys"], keys)
         return {row["source_key"]: row["payload_hash"] for row in rows}
 
-    async def add_journals(self, journals: Sequence[Journal]) -> None:
-        """Journals with their entries, in chain order."""
-        lines = [
-            (journal.shard, journal.seq, number, entry)
-            for journal in journals
-            for number, entry in enumerate(journal.draft.entries, start=1)
-        ]
-        ids = await self._directory.ids(
-            pair for *_, e in lines for pair in ((e.dr, e.asset), (e.cr, e.asset))
-        )
-        drafts = [journal.draft for journal in journals]
+    async def add_journals(
+        self, journals: Sequence[Journal], fills: Sequence[tuple[Journal, Trade, Ours]] = ()
+    ) -> None:
+        """Journals with their entries, in chain order, and what those of fills are about."""
+        pairs = {(e.dr, e.asset) for journal in journals for e in journal.draft.entries}
+        pairs |= {(e.cr, e.asset) for journal in journals for e in journal.draft.entries}
+        ids = await self._directory.ids(pairs)
         await self._connection.execute(
             QUERIES["add_journals"],
-            [journal.shard for journal in journals],
-            [journal.seq for journal in journals],
-            [draft.kind for draft in drafts],
-            [draft.source for draft in drafts],
-            [draft.source_key for draft in drafts],
-            [draft.payload_hash for draft in drafts],
-            [draft.event_at for draft in drafts],
-            [len(draft.entries) for draft in drafts],
-            [journal.prev_hash for journal in journals],
-            [journal.hash for journal in journals],
-        )
-        await self._connection.execute(
-            QUERIES["add_entries"],
-            [line[0] for line in lines],
-            [line[1] for line in lines],
-            [line[2] for line in lines],
-            [ids[entry.dr, entry.asset][1] for *_, entry in lines],
-            [ids[entry.dr, entry.asset][0] for *_, entry in lines],
-            [ids[entry.cr, entry.asset][0] for *_, entry in lines],
-            [entry.amount for *_, entry in lines],
-            [entry.role for *_, entry in lines],
-        )
-
-    async def add_fills(self, booked: Sequence[tuple[Journal, Trade, Ours]]) -> None:
-        fills = [trade.fill for _, trade, _ in booked]
-        await self._connection.execute(
-            QUERIES["add_fills"],
-            [journal.shard for journal, _, _ in booked],
-            [journal.seq for journal, _, _ in booked],
-            [trade.account for _, trade, _ in booked],
-            [trade.venue for _, trade, _ in booked],
-            [fill.symbol for fill in fills],
-            [fill.trade_id for fill in fills],
-            [fill.venue_order_id for fill in fills],
-            [ours.client_order_id for _, _, ours in booked],
-            [ours.order_id for _, _, ours in booked],
-            [ours.client for _, _, ours in booked],
-            [fill.side.value for fill in fills],
-            [fill.quantity for fill in fills],
-            [fill.price for fill in fills],
-            [fill.cost for fill in fills],
-            [json.dumps([[fee.asset, render_amount(fee.amount)] for fee in f.fees]) for f in fills],
-            [fill.liquidity for fill in fills],
-            [fill.traded_at for fill in fills],
+            *_columns(10, (_journal_row(journal) for journal in journals)),
+            *_columns(8, (row for journal in journals for row in _entry_rows(journal, ids))),
+            *_columns(17, (_fill_row(*fill) for fill in fills)),
         )
 
     async def park(self, records: Sequence[tuple[int, str]]) -> None:
         """(record id, account) of fills that wait for their account's opening."""
+        if not records:
+            return
         ids, accounts = [one[0] for one in records], [one[1] for one in records]
         await self._connection.execute(QUERIES["park"], ids, accounts)
 
@@ -300,8 +253,8 @@ class Store:
 
     @contextlib.asynccontextmanager
     async def books(self) -> AsyncIterator[Books]:
-        """One transaction. At its commit Postgres counts every journal's entries and computes its
-        hash again."""
+        """One transaction. Postgres checks each statement when it ends, and at the commit that no
+        journal stayed without entries."""
         async with (
             self._writers,
             self._pool.acquire() as connection,
@@ -347,6 +300,61 @@ class Store:
         row = await self._pool.fetchrow(QUERIES["vital_signs"])
         assert row is not None
         return dict(row)
+
+
+def _columns(width: int, rows: Iterable[tuple[Any, ...]]) -> Iterable[Sequence[Any]]:
+    """Rows of `width` members -> one array per column, also when there are no rows."""
+    return list(zip(*rows, strict=True)) or [()] * width
+
+
+def _journal_row(journal: Journal) -> tuple[Any, ...]:
+    draft = journal.draft
+    return (
+        journal.shard,
+        journal.seq,
+        draft.kind,
+        draft.source,
+        draft.source_key,
+        draft.payload_hash,
+        draft.event_at,
+        len(draft.entries),
+        journal.prev_hash,
+        journal.hash,
+    )
+
+
+def _entry_rows(
+    journal: Journal, ids: Mapping[tuple[str, str], tuple[int, int]]
+) -> list[tuple[Any, ...]]:
+    rows = []
+    for line, entry in enumerate(journal.draft.entries, start=1):
+        dr, asset = ids[entry.dr, entry.asset]
+        cr, _ = ids[entry.cr, entry.asset]
+        rows.append((journal.shard, journal.seq, line, asset, dr, cr, entry.amount, entry.role))
+    return rows
+
+
+def _fill_row(journal: Journal, trade: Trade, ours: Ours) -> tuple[Any, ...]:
+    fill = trade.fill
+    return (
+        journal.shard,
+        journal.seq,
+        trade.account,
+        trade.venue,
+        fill.symbol,
+        fill.trade_id,
+        fill.venue_order_id,
+        ours.client_order_id,
+        ours.order_id,
+        ours.client,
+        fill.side.value,
+        fill.quantity,
+        fill.price,
+        fill.cost,
+        json.dumps([[fee.asset, render_amount(fee.amount)] for fee in fill.fees]),
+        fill.liquidity,
+        fill.traded_at,
+    )
 
 
 def _amounts_text(amounts: Amounts) -> str:
