@@ -143,6 +143,11 @@ EXECUTORS = Row("Executors", (
         (rate("orderonce_executor_budget_taken_tokens_total", "account, use"),
          "{{account}}: {{use}}"),
         (rate("orderonce_executor_lane_pauses_total", "account"), "{{account}}: venue's pauses"))),
+    Panel("Accounts whose new sends rest", "none", (
+        ("max by (account) (orderonce_executor_breaker_open)", "{{account}}: breaker open"),
+        ("sum by (account, cause) (increase(orderonce_executor_breaker_openings_total[1h]))",
+         "{{account}}: openings in 1 h by {{cause}}")),
+        "Their venue left creates unanswered; cancels and look-ups go on."),
 ))  # fmt: skip
 
 BOOKS = Row("Books", (

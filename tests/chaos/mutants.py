@@ -256,6 +256,53 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if not seconds or reply.status != 202:\n",
         ("tests/integration/test_order_api_wait.py",),
     ),
+    Mutant(
+        "breaker: nothing new leaves while it is open",
+        f"{EXECUTOR}/lanes.py",
+        "lane.breaker.ready(now, lane.budget.creates_ready(now))",
+        "lane.budget.creates_ready(now)",
+        ("tests/unit/executor/test_breaker.py", "tests/e2e/test_breaker.py"),
+    ),
+    Mutant(
+        "breaker: a probe that did not leave gives its place back",
+        f"{EXECUTOR}/lanes.py",
+        "            lane.breaker.give_back(placement.order_id)\n",
+        "",
+        ("tests/unit/executor/test_breaker.py",),
+    ),
+    Mutant(
+        "breaker: what waits behind it ends at its deadline",
+        f"{EXECUTOR}/upkeep.py",
+        "or self.lanes.rests(row.account)",
+        "or False",
+        ("tests/unit/executor/test_upkeep.py",),
+    ),
+    Mutant(
+        "breaker: creates without an answer are counted",
+        f"{EXECUTOR}/place.py",
+        "say_turn(self.process, placement.account, turn)",
+        "lane.breaker.failures = 0",
+        (
+            "tests/e2e/test_breaker.py::test_F23_after_five_silences_orders_wait_lapse_or_leave_later",
+        ),
+    ),
+    Mutant(
+        "breaker: unknown orders are counted",
+        f"{EXECUTOR}/queries.sql",
+        "WHERE owner = $1 AND NOT settled AND state = 'unknown' GROUP BY account",
+        "WHERE owner = $1 AND NOT settled AND state = 'claimed' GROUP BY account",
+        (
+            "tests/e2e/test_breaker.py::"
+            "test_many_unknown_orders_pause_an_account_although_others_are_answered",
+        ),
+    ),
+    Mutant(
+        "breaker: a venue that takes no connection is not heard",
+        f"{VENUES}/errors.py",
+        "unreachable=passage.dialled",
+        "unreachable=False",
+        ("tests/e2e/test_breaker.py::test_orders_wait_for_a_venue_that_takes_no_connection",),
+    ),
 )
 
 

@@ -9,7 +9,7 @@ One line per variant: found verdict, states, seconds. Where a rule is taken away
 follows; a step with ! is a fault or an act of the world (progress never counts on those). Exit
 status 1 if a verdict is not the expected one.
 
-Seven models, because their product is too large:
+Eight models, because their product is too large:
 1 place    two executors, crashes, freezes anywhere, version CAS, evidence, 429, 5xx, lost replies,
            stream, look-ups, client id reusable once filled, policies G and H
 2 clocks   the same line in ticks: venue clock, database clock, measured offset, one step of either,
@@ -23,6 +23,7 @@ Seven models, because their product is too large:
 6 halt     CAS against halt as transactions of two steps; a fail-over that forgets a halt;
            cancel-all as a watermark
 7 readers  events with versions, reordered and repeated, across a fail-over
+8 breaker  pauses and probes while a venue leaves creates unanswered
 
 Safety, in all: the venue never executes two creates of one command; no row NOT_PLACED, LAPSED,
 REJECTED or CANCELED while the venue has a live or filled order of it; nothing placed after its
@@ -48,9 +49,9 @@ A7 a clock steps at most once per order, by at most STEP (2 ticks; window 2, LAG
 A8 freezes are arbitrary delays; a process without memory is a crash; at most two executors work on
    one order; at most 2 or 3 attempts
 A9 the API's rows carry a sequence that grows in commit order of the account's control row
-   (cancel-all); R8, R9, R11, R12, R14 hold no ordering that a model could refute: here *any* idle
-   worker may take up *any* row at any time, so safety does not rest on session locks, leases,
-   budgets or the breaker
+   (cancel-all); R8, R9, R11, R14 hold no ordering that a model could refute: here *any* idle
+   worker may take up *any* row at any time, so safety does not rest on session locks, leases or
+   budgets
 """
 
 import sys

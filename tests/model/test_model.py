@@ -25,7 +25,7 @@ def test_every_model_is_searched_with_and_without_its_rules() -> None:
     for variant in QUICK:
         verdicts.setdefault(type(variant.model), set()).add(variant.expected)
 
-    assert len(verdicts) == 8
+    assert len(verdicts) == 9
     assert all("holds" in found and len(found) > 1 for found in verdicts.values())
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from tests.model.breaker import Breaker
 from tests.model.cancel import Cancel
 from tests.model.clocks import Clocks
 from tests.model.engine import Model, Verdict
@@ -439,4 +440,15 @@ VARIANTS: tuple[Variant, ...] = (
         Readers(order="version"), "s4", "earlier rule: by version alone, across a restore", "stuck"
     ),
     Variant(Readers(apply="any"), "s4", "any event applied", "unsafe"),
+    Variant(Breaker(), "R12", "pauses new sends; an order that is due probes", "holds"),
+    Variant(
+        Breaker(crashes=1), "R12", "the same, the process forgets it is open", "holds", ring="all"
+    ),
+    Variant(Breaker(probes=False), "R12", "no probe", "stuck"),
+    Variant(Breaker(returned=False), "R12", "a probe that lapsed keeps its place", "stuck"),
+    Variant(Breaker(deadline=False), "R12", "a probe's deadline is not asked for", "unsafe"),
+    Variant(Breaker(doubted=True), "R12", "the order that failed is the probe", "unsafe"),
+    Variant(Breaker(taken_back=True), "R12", "opening takes SENDING back", "unsafe"),
+    Variant(Breaker(holds_cancels=True), "R12", "cancels wait too", "stuck"),
+    Variant(Breaker(holds_look_ups=True), "R12", "look-ups wait too", "stuck"),
 )

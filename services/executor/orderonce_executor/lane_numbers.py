@@ -1,5 +1,5 @@
-"""What /metrics says about the lanes: budget left and taken, waits, queues. Read from memory at the
-scrape, so that a send pays two additions for it."""
+"""What /metrics says about the lanes: budget left and taken, waits, queues, breakers. Read from
+memory at the scrape, so that a send pays two additions for it."""
 
 from collections.abc import Iterable, Iterator
 
@@ -45,6 +45,12 @@ class LaneNumbers(Collector):
         )
         queued = _gauge("lane_queued_orders", "Claimed orders in hand that wait for their turn")
         wire = _gauge("lane_creates_in_flight", "Creates whose answer is awaited")
+        paused = _gauge("breaker_open", "1 while an account's new sends rest (R12); 0: they leave")
+        openings = CounterMetricFamily(
+            f"{PREFIX}_breaker_openings",
+            "Times an account's new sends began to rest (R12), by cause: failures, unknowns",
+            labels=[*LABELS, "cause"],
+        )
         for lane in lanes:
             name, budget = [lane.account], lane.budget
             tokens.add_metric(name, budget.left(now))
@@ -55,7 +61,10 @@ class LaneNumbers(Collector):
             waited.add_metric(name, budget.waited_s)
             queued.add_metric(name, len(lane.queue))
             wire.add_metric(name, budget.creates_in_flight)
-        yield from (tokens, burst, reserve, taken, waited, queued, wire)
+            paused.add_metric(name, lane.breaker.is_open)
+            for cause, times in lane.breaker.openings.items():
+                openings.add_metric([*name, cause.value], times)
+        yield from (tokens, burst, reserve, taken, waited, queued, wire, paused, openings)
 
 
 def _gauge(name: str, meaning: str) -> GaugeMetricFamily:

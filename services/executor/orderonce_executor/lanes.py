@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from orderonce_shared.domain.venue import PlaceRequest
+from orderonce_shared.runtime.process import Process
 
+from orderonce_executor.breaker import Breaker, Turn
 from orderonce_executor.budget import Budget
 from orderonce_executor.placement import Placement
 from orderonce_executor.ports import Venue
@@ -23,12 +25,13 @@ WAITING_S = 0.5  # halted accounts and unknown clocks are asked again this often
 
 @dataclass(slots=True)
 class Lane:
-    """One account that is served: its door, its budget, its queue."""
+    """One account that is served: its door, its budget, its breaker, its queue."""
 
     account: str
     venue: str
     door: Venue
     budget: Budget
+    breaker: Breaker
     queue: deque[Placement] = field(default_factory=deque)
     clock_trusted: bool = False
     stream_up: bool = False  # the venue tells of this account's orders by itself (R9)
@@ -78,13 +81,16 @@ class Lanes:
         ready = {
             name: count
             for name, lane in self.served.items()
-            if lane.queue and lane.clock_trusted and (count := lane.budget.creates_ready(now))
+            if lane.queue
+            and lane.clock_trusted
+            and (count := lane.breaker.ready(now, lane.budget.creates_ready(now)))
         }
         while ready and len(taken) < limit:
             for name in list(ready):
                 lane = self.served[name]
                 taken.append(lane.queue.popleft())
                 lane.budget.take_create()
+                lane.breaker.take(taken[-1].order_id)
                 ready[name] -= 1
                 if not ready[name] or not lane.queue:
                     del ready[name]
@@ -95,13 +101,32 @@ class Lanes:
     def next_take_in(self) -> float | None:
         """Seconds until some lane may be ready; None while all are empty."""
         now = self.monotonic()
-        times = [lane.budget.next_create_at(now) for lane in self.served.values() if lane.queue]
+        times = [
+            max(lane.budget.next_create_at(now), lane.breaker.next_at())
+            for lane in self.served.values()
+            if lane.queue
+        ]
         return max(0.001, min(times) - now) if times else None
 
     def give_back(self, placement: Placement, *, unused: bool = False) -> None:
         lane = self.served.get(placement.account)
         if lane is not None:
             lane.budget.give_back(unused=unused)
+            lane.breaker.give_back(placement.order_id)
+
+    def rests(self, account: str) -> bool:
+        """Whether the account's breaker is open: what waits there meets no CAS (R12)."""
+        lane = self.served.get(account)
+        return lane is not None and lane.breaker.is_open
+
+    def drop(self, ended: set[UUID]) -> None:
+        """Takes what ended while it waited out of the lanes that rest."""
+        for lane in self.served.values():
+            if lane.breaker.is_open:
+                gone = [p for p in lane.queue if p.order_id in ended]
+                lane.queue = deque(p for p in lane.queue if p.order_id not in ended)
+                for p in gone:
+                    self.release(p)
 
     def pause(self, account: str, seconds: float) -> None:
         lane = self.served.get(account)
@@ -119,6 +144,15 @@ class Lanes:
         if lane is not None:
             for p in lane.queue:
                 self.release(p)
+
+
+def say_turn(process: Process, account: str, turn: Turn | None) -> None:
+    """One line of the log per change of an account's breaker."""
+    if turn is not None:
+        process.log.warning(
+            turn.event, account=account, why=turn.why, failures=turn.failures,
+            unknowns=turn.unknowns,
+        )  # fmt: skip
 
 
 def request_of(p: Placement) -> PlaceRequest:

@@ -16,6 +16,7 @@ from orderonce_shared.runtime.process import Process
 from orderonce_shared.venues.credentials import Credential
 from orderonce_shared.venues.errors import VenueUnreachable
 
+from orderonce_executor.breaker import Breaker, BreakerLimits
 from orderonce_executor.budget import Budget, BudgetLimits
 from orderonce_executor.lanes import Lane, Lanes
 from orderonce_executor.metrics import Metrics
@@ -40,6 +41,7 @@ class Markets:
     credentials: dict[str, Credential]
     open_door: OpenDoor
     limits: BudgetLimits
+    patience: BreakerLimits
     process: Process
     clock: Clock
     metrics: Metrics
@@ -82,7 +84,8 @@ class Markets:
                     name, row, f"the key is of the venue's user {uid}, not {row['venue_uid']}"
                 )
                 return
-            lane = Lane(name, row["venue"], door, Budget(self.limits))
+            breaker = Breaker(self.patience)
+            lane = Lane(name, row["venue"], door, Budget(self.limits), breaker)
             await self._measure(lane)
         except VenueUnreachable as error:
             self.process.health.trouble(part, f"the venue does not answer: {error}")

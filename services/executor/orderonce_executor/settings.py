@@ -48,6 +48,16 @@ class ExecutorSettings(TransportSettings):
     creates_in_flight: int = Field(
         default=64, gt=0, le=200, description="creates of one account that wait for an answer"
     )
+    # R12, per account and process too. An outage leaves as many in doubt as may be in flight.
+    breaker_failures: int = Field(
+        default=5, gt=0, description="so many creates in a row unanswered pause an account's sends"
+    )
+    breaker_unknowns: int = Field(
+        default=20, gt=0, description="so many new `unknown` orders of an account pause them too"
+    )
+    breaker_pause_s: float = Field(
+        default=5.0, gt=0, description="how long; then one order at a time, until one is answered"
+    )
     database_connections: int = Field(
         default=8, gt=3, description="connections to Postgres of one process"
     )

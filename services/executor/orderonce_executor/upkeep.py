@@ -1,13 +1,15 @@
 """VERB: find what is in nobody's hand: CLAIMED rows that are due, deadlines that passed, the dead,
 a changed history."""
 
+import asyncio
 from dataclasses import dataclass
 
 from orderonce_shared.domain.lifecycle import State
+from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.process import Process
 
 from orderonce_executor.core import Bar, Barred
-from orderonce_executor.lanes import Lanes
+from orderonce_executor.lanes import Lanes, say_turn
 from orderonce_executor.metrics import Metrics
 from orderonce_executor.owners import Adopter, Owner
 from orderonce_executor.ports import Due
@@ -26,18 +28,27 @@ class Upkeep:
     adopter: Adopter
     owner: Owner
     process: Process
+    clock: Clock
     metrics: Metrics
 
     async def sweep(self) -> None:
         """CLAIMED rows that are due and not in hand go to their lanes; those past their deadline
-        end LAPSED."""
+        end LAPSED. Those in a lane are left to the CAS, unless the lane rests (R12)."""
         room = min(self.lanes.room(), ROWS)
         if room > 0:
             what = Due((State.CLAIMED,), list(self.lanes.held), room)
             self.lanes.add(await self.store.due(what))
-        for row in await self.store.overdue(ROWS):
-            if row.order_id not in self.lanes.held or row.account not in self.lanes.served:
-                await self.recorder.hear(Hearing(row, Barred(Bar.LAPSED)))
+        ended = [
+            row
+            for row in await self.store.overdue(ROWS)
+            if row.order_id not in self.lanes.held
+            or row.account not in self.lanes.served
+            or self.lanes.rests(row.account)
+        ]
+        if ended:
+            lapse = [self.recorder.hear(Hearing(row, Barred(Bar.LAPSED))) for row in ended]
+            await asyncio.gather(*lapse)
+            self.lanes.drop({row.order_id for row in ended})
 
     async def adopt(self) -> None:
         """What the dead left; and whether this database still is the one that we began with."""
@@ -57,3 +68,7 @@ class Upkeep:
             self.metrics.rows.labels(state).set(row[state])
         self.metrics.oldest_unknown_s.set(row["oldest_unknown_s"])
         self.metrics.outbox.set(row["outbox"])
+        unknowns = await self.store.unknowns() if row["unknown"] else {}
+        for lane in self.lanes.served.values():
+            turn = lane.breaker.counted(unknowns.get(lane.account, 0), self.clock.monotonic())
+            say_turn(self.process, lane.account, turn)

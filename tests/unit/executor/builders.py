@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from orderonce_executor.breaker import Breaker, BreakerLimits
 from orderonce_executor.placement import Placement
 from orderonce_shared.domain.identity import client_order_id
 from orderonce_shared.domain.lifecycle import State
@@ -22,6 +23,10 @@ WITH_REASON = {
     State.DENIED: "key-revoked",
     State.NOT_PLACED: "proven-absent",
 }
+
+
+def breaker(failures: int = 3, unknowns: int = 10, pause_s: float = 5) -> Breaker:
+    return Breaker(BreakerLimits(failures, unknowns, pause_s))
 
 
 def terms(quantity: str = "1", account: str = "paper-1") -> OrderTerms:

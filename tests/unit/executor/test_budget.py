@@ -8,7 +8,7 @@ from orderonce_executor.lanes import Lane, Lanes
 from orderonce_executor.ports import Venue
 from orderonce_shared.domain.lifecycle import State
 
-from tests.unit.executor.builders import placement
+from tests.unit.executor.builders import breaker, placement
 
 LIMITS = BudgetLimits(requests_per_s=10, burst=10, reserve=4, in_flight=5)
 
@@ -48,7 +48,8 @@ def test_a_pause_stops_creates_only() -> None:
 def lanes(*accounts: str) -> Lanes:
     made = Lanes(lambda: 0.0)
     for name in accounts:
-        lane = Lane(name, "paper", cast(Venue, None), Budget(LIMITS), clock_trusted=True)
+        budget, venue = Budget(LIMITS), cast(Venue, None)
+        lane = Lane(name, "paper", venue, budget, breaker(), clock_trusted=True)
         made.served[name] = lane
     return made
 

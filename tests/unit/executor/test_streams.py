@@ -26,7 +26,7 @@ from orderonce_shared.venues.stream import Report
 from prometheus_client import CollectorRegistry
 
 from tests.stacks.program import until
-from tests.unit.executor.builders import NOW, placement
+from tests.unit.executor.builders import NOW, breaker, placement
 from tests.unit.venues.test_reports import report, trade
 
 LIMIT_S = 5.0
@@ -118,7 +118,8 @@ async def world() -> AsyncIterator[World]:
     clock = Clock()
     lanes = Lanes(clock.monotonic)
     door = SimpleNamespace(order_fills=order_fills)
-    lane = Lane("paper-1", "paper", cast(Any, door), Budget(BudgetLimits(100, 100, 10, 10)))
+    budget = Budget(BudgetLimits(100, 100, 10, 10))
+    lane = Lane("paper-1", "paper", cast(Any, door), budget, breaker())
     lanes.served["paper-1"] = lane
     store = SimpleNamespace(look_again=look_again, load=load, postpone=postpone)
     streams = Streams(
