@@ -6,15 +6,13 @@ repeats is known already.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError
-from orderonce_shared.contracts.topics import COMMANDS, EVENTS, PARTITIONS, prefixed
+from orderonce_shared.contracts.topics import COMMANDS, EVENTS
 
+from tests.e2e.accidents import Broker
 from tests.e2e.judging import assert_clean, history
 from tests.line import Line, until
 from tests.workload import Attempt, Bot, Json, limit_order, market_order
@@ -23,59 +21,6 @@ ORDERS = 6
 HEALED_S = 60.0  # the longest pause of the sweeper is 30 s, and readers come back within seconds
 EXECUTORS = "orderonce-executor"
 OLDEST = "orderonce_api_unclaimed_oldest_age_seconds"
-
-
-class Broker:
-    """What an operator, or an accident, does to the line's topics."""
-
-    def __init__(self, line: Line) -> None:
-        self.bootstrap = line.common["KAFKA_BOOTSTRAP"]
-        self.prefix = line.common["TOPIC_PREFIX"]
-
-    @asynccontextmanager
-    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
-            yield admin
-        finally:
-            await admin.close()
-
-    def partitions(self, topic: str) -> list[TopicPartition]:
-        name = prefixed(self.prefix, topic)
-        return [TopicPartition(name, number) for number in range(PARTITIONS[topic])]
-
-    async def ends(self, topic: str) -> dict[TopicPartition, int]:
-        async with self.reader(None) as reader:
-            found: dict[TopicPartition, int] = await reader.end_offsets(self.partitions(topic))
-            return found
-
-    @asynccontextmanager
-    async def reader(self, group: str | None) -> AsyncIterator[AIOKafkaConsumer]:
-        reader = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap, group_id=group, enable_auto_commit=False
-        )
-        await reader.start()
-        try:
-            yield reader
-        finally:
-            await reader.stop()
-
-    async def lose(self, topic: str) -> int:
-        """Delete every record that the topic holds; gives how many that were at most."""
-        ends = await self.ends(topic)
-        async with self.admin() as admin:
-            await admin.delete_records(
-                {one: RecordsToDelete(before_offset=end) for one, end in ends.items() if end}
-            )
-        return sum(ends.values())
-
-    async def reset(self, group: str, topic: str, *, to_end: bool) -> None:
-        """Commit the beginning or the end for a group that has no members now."""
-        ends = await self.ends(topic)
-        async with self.reader(prefixed(self.prefix, group)) as reader:
-            reader.assign(self.partitions(topic))
-            await reader.commit({one: end if to_end else 0 for one, end in ends.items()})
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ PURE = {
     "shared/orderonce_shared/domain/reasons.py",
     "shared/orderonce_shared/domain/venue.py",
     "services/order-api/orderonce_api/core.py",
+    "services/executor/orderonce_executor/breaker.py",
     "services/executor/orderonce_executor/core.py",
     "services/executor/orderonce_executor/placement.py",
     "services/ledger/orderonce_ledger/core.py",

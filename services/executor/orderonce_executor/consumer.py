@@ -16,7 +16,7 @@ from orderonce_shared.contracts.letters import DLQ_HEADERS, letter_headers, orig
 from orderonce_shared.contracts.topics import DLQ, header
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.failpoints import Failpoints
-from orderonce_shared.runtime.kafka import PARK_S, Batch, Parked
+from orderonce_shared.runtime.kafka_consumer import PARK_S, Batch, Parked
 from orderonce_shared.runtime.process import Process
 from orderonce_shared.runtime.tracing import trace_id
 

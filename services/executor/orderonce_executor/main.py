@@ -10,12 +10,8 @@ from orderonce_shared.runtime.clock import SystemClock
 from orderonce_shared.runtime.database import Pool, pool_when_ready
 from orderonce_shared.runtime.failpoints import Failpoints
 from orderonce_shared.runtime.ids import new_order_id
-from orderonce_shared.runtime.kafka import (
-    Publisher,
-    consumer_broker,
-    run_consumer,
-    subscribe_batches,
-)
+from orderonce_shared.runtime.kafka_consumer import consumer_broker, run_consumer, subscribe_batches
+from orderonce_shared.runtime.kafka_publisher import Publisher
 from orderonce_shared.runtime.logs import configure_logs
 from orderonce_shared.runtime.otel import open_tracing
 from orderonce_shared.runtime.process import Process, listen, run_service, serve
@@ -28,6 +24,7 @@ from orderonce_shared.venues.stream import OrderStream, open_stream, stream_url
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from orderonce_executor.breaker import BreakerLimits
 from orderonce_executor.budget import BudgetLimits
 from orderonce_executor.cancel import Canceller
 from orderonce_executor.claim import Claim
@@ -61,7 +58,6 @@ POLL_S = 0.5  # loops that are woken by events look by themselves this often
 SWEEP_S = 0.25
 COUNT_S = 2.0
 LOST_SLACK_S = 10.0  # beyond the venue's time-out: a row that no task holds by then was never sent
-DOOR_SLACK_S = 1.0  # the door times out first, and knows more about what was written
 REFUSED_LOG_S = 30.0
 RECORD_LIMIT_S = 4.0
 RELAY_LIMIT_S = 2.0
@@ -137,7 +133,13 @@ async def run(
         return
     vitals.watch_pool(pool)
     security = settings.kafka_security()
-    publisher = Publisher(settings.kafka_bootstrap, "orderonce-executor", security, process.tracing)
+    publisher = Publisher(
+        settings.kafka_bootstrap,
+        "orderonce-executor",
+        security,
+        process.tracing,
+        vitals.count_replaced,
+    )
     try:
         timeline = await _own_timeline(process, pool, metrics)
         if timeline is not None:
@@ -206,7 +208,6 @@ def _wire(
     metrics: Metrics,
 ) -> Parts:
     clock = SystemClock()
-    timeout_s = settings.venue_timeout_ms / 1000 + DOOR_SLACK_S
     open_door, follow = _doors(settings, credentials, clock)
     budget = BudgetLimits(
         settings.requests_per_second,
@@ -214,26 +215,29 @@ def _wire(
         settings.reserve,
         settings.creates_in_flight,
     )
+    patience = BreakerLimits(
+        settings.breaker_failures, settings.breaker_unknowns, settings.breaker_pause_s
+    )
     smallest = {venue: row.window_smallest_ms for venue, row in EVIDENCE.items()}
     limits = SendLimits(settings.window_ms, smallest)
     lanes, signals = Lanes(clock.monotonic), Signals()
     LaneNumbers(lanes, metrics.registry)
     owner = Owner(settings.database_url.get_secret_value(), store, process)
     metrics.lock_held.set_function(lambda: float(owner.alive))
-    markets = Markets(store, lanes, credentials, open_door, budget, process, clock, metrics)
+    markets = Markets(
+        store, lanes, credentials, open_door, budget, patience, process, clock, metrics
+    )
     relay = Relay(store, publisher, process, settings.topic_prefix)
     recorder = Recorder(store, relay, lanes, signals, process, clock, metrics, failpoints)
-    sender = Sender(
-        store, lanes, recorder, owner, limits, timeout_s, process, clock, metrics, failpoints
-    )
+    sender = Sender(store, lanes, recorder, owner, limits, process, clock, metrics, failpoints)
     looker = Looker(lanes, recorder, process, clock, metrics)
-    lost_after_s = timeout_s + LOST_SLACK_S
+    lost_after_s = settings.venue_timeout_ms / 1000 + LOST_SLACK_S
     resolver = Resolver(store, looker, recorder, lanes, signals, process, clock, lost_after_s)
     tracker = Tracker(store, looker, recorder, lanes, process, clock)
     streams = Streams(store, lanes, recorder, looker, signals, process, clock, metrics, follow)
     canceller = Canceller(store, looker, signals, process, clock, metrics)
     adopter = Adopter(store, lanes, relay, process, metrics, resolver.hear_lost)
-    upkeep = Upkeep(store, lanes, recorder, adopter, owner, process, metrics)
+    upkeep = Upkeep(store, lanes, recorder, adopter, owner, process, clock, metrics)
 
     def on_claim(result: Claim) -> None:
         lanes.add(result.claimed)

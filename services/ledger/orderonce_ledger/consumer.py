@@ -17,7 +17,8 @@ from orderonce_shared.contracts.letters import letter_headers, origin_of
 from orderonce_shared.contracts.topics import DLQ, header, prefixed
 from orderonce_shared.domain.venue import Fee, VenueFill
 from orderonce_shared.runtime.clock import Clock
-from orderonce_shared.runtime.kafka import Batch, Outgoing, Publisher
+from orderonce_shared.runtime.kafka_consumer import Batch
+from orderonce_shared.runtime.kafka_publisher import Outgoing, Publisher
 from orderonce_shared.runtime.logs import Logger
 from orderonce_shared.runtime.tracing import trace_id
 

@@ -14,12 +14,8 @@ from orderonce_shared.runtime.bearer import Bearer, read_pepper
 from orderonce_shared.runtime.clock import Clock, SystemClock
 from orderonce_shared.runtime.database import pool_when_ready
 from orderonce_shared.runtime.failpoints import Failpoints
-from orderonce_shared.runtime.kafka import (
-    Publisher,
-    consumer_broker,
-    run_consumer,
-    subscribe_batches,
-)
+from orderonce_shared.runtime.kafka_consumer import consumer_broker, run_consumer, subscribe_batches
+from orderonce_shared.runtime.kafka_publisher import Publisher
 from orderonce_shared.runtime.logs import configure_logs
 from orderonce_shared.runtime.otel import open_tracing
 from orderonce_shared.runtime.process import Process, listen, run_service, serve
@@ -100,7 +96,13 @@ async def run(process: Process, settings: LedgerSettings) -> None:
     schedule = Schedule(store, reconciler, metrics, clock, process.log, settings.full_every_s)
 
     security = settings.kafka_security()
-    publisher = Publisher(settings.kafka_bootstrap, "orderonce-ledger", security, process.tracing)
+    publisher = Publisher(
+        settings.kafka_bootstrap,
+        "orderonce-ledger",
+        security,
+        process.tracing,
+        vitals.count_replaced,
+    )
     consumer = FillConsumer(
         store, publisher, metrics, clock, process.log, steps, settings.topic_prefix
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from datetime import timedelta
 
 from orderonce_shared.runtime.admin import Doorway, admin_routes
@@ -9,7 +10,8 @@ from orderonce_shared.runtime.bearer import Bearer, read_pepper
 from orderonce_shared.runtime.clock import SystemClock
 from orderonce_shared.runtime.database import pool_when_ready
 from orderonce_shared.runtime.failpoints import Failpoints
-from orderonce_shared.runtime.kafka import Publisher, run_consumer
+from orderonce_shared.runtime.kafka_consumer import run_consumer
+from orderonce_shared.runtime.kafka_publisher import Publisher
 from orderonce_shared.runtime.logs import configure_logs
 from orderonce_shared.runtime.otel import open_tracing
 from orderonce_shared.runtime.process import Process, listen, run_service, serve
@@ -31,6 +33,7 @@ from orderonce_api.http import Edge
 from orderonce_api.key_store import KeyStore
 from orderonce_api.keys import Keeper
 from orderonce_api.letter_store import LetterStore
+from orderonce_api.letters import FORGET_EVERY_S as FORGET_LETTERS_EVERY_S
 from orderonce_api.letters import MEASURE_EVERY_S as LETTERS_EVERY_S
 from orderonce_api.letters import Letters
 from orderonce_api.metrics import Metrics
@@ -41,6 +44,7 @@ from orderonce_api.surroundings import Surroundings
 from orderonce_api.tally import FORGET_EVERY_S, WRITE_EVERY_S, Tally
 from orderonce_api.waiting import Waiters
 
+GC_THRESHOLDS = (20_000, 20, 50)  # requests and rows in hand make no cycles
 FLUSH_LIMIT_S = 2.0
 CLOSE_LIMIT_S = 2.0
 
@@ -74,7 +78,9 @@ async def run(process: Process, settings: OrderApiSettings) -> None:
     cancel_writer = Writer(settings.database_url, "order-api-cancel")
     store = Store(pool)
     security = settings.kafka_security()
-    publisher = Publisher(settings.kafka_bootstrap, "order-api", security, process.tracing)
+    publisher = Publisher(
+        settings.kafka_bootstrap, "order-api", security, process.tracing, vitals.count_replaced
+    )
     relay = Relay(publisher, store, metrics, clock, settings.topic_prefix)
     line = Line(store, metrics, timedelta(seconds=settings.line_limit_s))
     key_store = KeyStore(pool)
@@ -112,12 +118,17 @@ async def run(process: Process, settings: OrderApiSettings) -> None:
         watch_lag=vitals.watch_lag,
     )
 
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: looking through it again and again is waste
+    gc.set_threshold(*GC_THRESHOLDS)
     process.start(relay.run(process), "relay")
     process.start(process.repeat("sweeper", relay.sweep, every_s=SWEEP_EVERY_S), "sweeper")
     process.start(process.repeat("asker", relay.ask_again, every_s=ASK_EVERY_S), "asker")
     process.start(process.repeat("tally", tally.write, every_s=WRITE_EVERY_S), "tally")
     process.start(process.repeat("old counts", tally.forget, every_s=FORGET_EVERY_S), "old counts")
     process.start(process.repeat("letters", letters.measure, every_s=LETTERS_EVERY_S), "letters")
+    old_letters = process.repeat("old letters", letters.forget, every_s=FORGET_LETTERS_EVERY_S)
+    process.start(old_letters, "old letters")
     process.start(waiters.run(), "waiters")
     process.start(process.repeat("line", line.measure, every_s=MEASURE_EVERY_S), "line")
     process.start(run_consumer(broker, process, settings), "follow")

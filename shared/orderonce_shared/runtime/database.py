@@ -2,6 +2,9 @@
 durability rests on (R11).
 """
 
+import asyncio
+from functools import partial
+
 import asyncpg
 import orjson
 from pydantic import SecretStr
@@ -22,6 +25,10 @@ CONNECT_TIMEOUT_S = 10.0
 # that is silent for so long has lost its process: Postgres rolls it back and ends the session.
 IDLE_IN_TRANSACTION_LIMIT_S = 5.0
 
+# How often a service that has its pool looks whether Postgres is there, and for how long.
+LOOK_EVERY_S = 2.0
+LOOK_LIMIT_S = 5.0
+
 # Our statements find rows by key. Postgres plans each of them once per connection, often while its
 # tables are empty, and would read the whole, growing table until the next ANALYZE makes it think
 # again (decision 0040). Compiling a statement costs more than any of them takes.
@@ -34,6 +41,10 @@ BY_KEY = {
 
 Pool = asyncpg.Pool
 Connection = asyncpg.Connection
+
+
+class NoDatabaseError(RuntimeError):
+    """Postgres answered once, and does not any more."""
 
 
 class NotDurableError(RuntimeError):
@@ -93,8 +104,8 @@ async def pool_when_ready(
     process: Process, url: SecretStr, *, setting: str, application: str, size: int
 ) -> "asyncpg.Pool | None":
     """The pool as soon as Postgres answers and lets us in, in whatever order things start; None
-    when the process stops before. What is in the way is told, with the setting to look at, by
-    /readyz and once by the log. Raises NotDurableError.
+    when the process stops before. What is in the way, now or later, is told by /readyz with the
+    setting to look at, and at the start once by the log. Raises NotDurableError.
     """
     told = None
     process.health.trouble("database", "not connected yet")
@@ -110,8 +121,21 @@ async def pool_when_ready(
             await process.pause(LONGEST_PAUSE_S)
         else:
             process.health.fine("database")
+            watch = partial(_look, pool, url, setting)
+            process.start(process.repeat("database", watch, every_s=LOOK_EVERY_S), "database")
             return pool
     return None
+
+
+async def _look(pool: "asyncpg.Pool", url: SecretStr, setting: str) -> None:
+    """Whether Postgres still answers. What the loops meet when it does not they tell as they met
+    it: which server it is, and by which setting, none of them knows.
+    """
+    try:
+        async with asyncio.timeout(LOOK_LIMIT_S):
+            await pool.fetchval("SELECT 1")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise NoDatabaseError(reason(url, setting, error)) from error
 
 
 async def open_connection(

@@ -3,6 +3,7 @@
 import secrets
 from uuid import UUID
 
+from uuid_utils import uuid7 as native_uuid7
 from uuid_utils.compat import uuid7
 
 
@@ -12,7 +13,7 @@ def new_order_id() -> UUID:
 
 
 def new_request_id() -> str:
-    return uuid7().hex
+    return native_uuid7().hex
 
 
 def random_bytes(count: int) -> bytes:

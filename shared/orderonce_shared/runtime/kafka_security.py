@@ -155,6 +155,9 @@ class KafkaSecurity:
                 return f"{server}: {type(error).__name__}: {error}"
 
 
+OPEN = KafkaSecurity()  # no TLS, no name: one machine, or a network of one's own
+
+
 class KafkaSettings(ServiceSettings):
     """What every process that talks to Kafka may be told about it; base of its settings."""
 

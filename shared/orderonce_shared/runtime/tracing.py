@@ -31,7 +31,8 @@ class Traced(Protocol):
 
 def new_traceparent() -> str:
     """Not marked as sampled: nobody has recorded this trace so far."""
-    return f"00-{random_bytes(16).hex()}-{random_bytes(8).hex()}-00"
+    both = random_bytes(24).hex()
+    return f"00-{both[:32]}-{both[32:]}-00"
 
 
 def is_traceparent(text: str | None) -> bool:

@@ -9,7 +9,14 @@ import asyncio
 from collections.abc import Callable
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+)
 
 from orderonce_shared.runtime.clock import Clock
 from orderonce_shared.runtime.database import Pool
@@ -54,6 +61,11 @@ class Vitals:
             ["topic"],
             registry=registry,
         )
+        self._replaced = Counter(
+            "orderonce_kafka_producers_replaced",
+            "Producers that failed and were closed; the next publish builds a new one",
+            registry=registry,
+        )
 
     async def watch_loop(self, process: Process, clock: Clock) -> None:
         """Sleeps TICK_S at a time and writes down how late it woke, until the process stops."""
@@ -72,3 +84,6 @@ class Vitals:
     def watch_lag(self, topic: str, records: Records) -> None:
         """`records` counts what is not committed yet; it is called at each scrape."""
         self._kafka_lag.labels(topic).set_function(records)
+
+    def count_replaced(self) -> None:
+        self._replaced.inc()
