@@ -129,6 +129,41 @@ async def test_any_order_and_any_repetition_end_in_the_same_state(database: Any)
             assert kept == 8
 
 
+async def test_a_snapshot_that_waited_for_a_newer_one_changes_nothing(database: Any) -> None:
+    """Two processes, one order (a rebalance): whoever comes second compares with what the first has
+    written meanwhile, not with what it saw when it began.
+    """
+    async with world(database) as made, made.client() as bot:
+        order = await new_order(bot)
+        async with made.owner.transaction():
+            await made.owner.execute(
+                "UPDATE api.orders SET event_timeline = '7:00000001', version = 5,"
+                " status = 'filled', final = true WHERE order_id = $1",
+                UUID(order["order_id"]),
+            )
+            late = asyncio.create_task(follow(made, snapshot(order, 4, status="sending")))
+            blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            async with asyncio.timeout(10):
+                while not await made.owner.fetchval(blocked):
+                    assert not late.done()
+        await late
+        body = await shown(bot, order)
+        assert (body["status"], body["version"]) == ("filled", 5)
+        assert made.api.count("orderonce_api_events_total", outcome="stale") == 1
+
+
+async def test_fills_do_not_wait_for_an_order_that_is_being_changed(database: Any) -> None:
+    async with world(database) as made, made.client() as bot:
+        order = await new_order(bot)
+        async with made.owner.transaction():
+            await made.owner.execute(
+                "SELECT FROM api.orders WHERE order_id = $1 FOR UPDATE", UUID(order["order_id"])
+            )
+            async with asyncio.timeout(10):
+                await made.api.follower.fills([fill(order, "1").encode()])
+        assert await made.owner.fetchval("SELECT count(*) FROM api.fill") == 1
+
+
 async def test_a_later_timeline_wins_over_a_greater_version(database: Any) -> None:
     async with world(database) as made, made.client() as bot:
         order = await new_order(bot)

@@ -4,6 +4,7 @@ the orders that are parked by them.
 
 import asyncio
 import base64
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +15,8 @@ from orderonce_shared.contracts.letters import Origin, letter_headers
 from orderonce_shared.contracts.topics import COMMANDS, DLQ, FILLS, Headers
 
 from tests.integration.test_order_api_follow import snapshot
-from tests.unit.order_api.world import World, fresh_key, place, problem, world
+from tests.integration.test_order_api_relay import DUE, OLDEST
+from tests.unit.order_api.world import Api, World, cancel, fresh_key, place, problem, world
 
 AT = "2026-11-22T10:00:00.000000Z"
 PATH = "/v1/dead-letters"
@@ -247,6 +249,111 @@ async def test_an_order_whose_record_lies_there_is_parked(database: Any) -> None
         claimed = snapshot(shown, 1, status="accepted")
         await made.api.follower.events([claimed.encode()])
         assert not await parked(made, bot, order_id)  # the executor has it, whatever lies there
+
+
+async def sweep(made: World, api: Api) -> int:
+    """How many records one more round of its sweeper writes, when every row is due."""
+    before = len(api.published.records)
+    api.relay._acknowledged.clear()
+    await made.owner.execute(DUE)
+    await api.relay.sweep()
+    return len(api.published.records) - before
+
+
+def refused(api: Api, nth: int, *, at: int) -> Arrived:
+    """The letter about the `nth` record that this process wrote."""
+    record = api.published.records[nth]
+    assert isinstance(record.key, str)
+    return letter(record.value, offset=at, at=at, key=record.key.encode(), headers=record.headers)
+
+
+async def test_F14_a_dead_letters_record_rests_until_somebody_replays_it(database: Any) -> None:
+    """No executor takes these bytes: repeating them every 30 s would only fill two topics. After a
+    replay that is lost on its way the sweeper has it again; refused again, it rests again.
+
+    Guard: the sweeper asks for the letters of what it is about to write.
+    """
+    async with world(database, apis=2) as made, made.client() as bot:
+        api, other = made.apis
+        await place(bot, fresh_key())
+        await place(bot, fresh_key())
+        await api.relay.flush()
+        assert await sweep(made, api) == 2
+        await api.letters.keep([refused(api, 0, at=0)])
+        assert [await sweep(made, one) for one in (api, other, api)] == [1, 1, 1]
+        assert api.published.records[0].value not in {r.value for r in other.published.records}
+        async with made.client(admin=True) as admin:
+            (waiting,) = await listed(admin)
+            assert (await replay(admin, waiting["letter_id"])).json()["state"] == "replayed"
+            assert await sweep(made, other) == 2
+            await api.letters.keep([refused(api, 0, at=9)])
+            assert await sweep(made, other) == 1
+            await admin.post(f"{PATH}/{waiting['letter_id']}/discard")
+            assert await sweep(made, other) == 1
+        assert await made.owner.fetchval("SELECT count(*) FROM api.outbox") == 2
+
+
+async def test_only_the_very_same_record_rests(database: Any) -> None:
+    """A cancel of a parked order goes out: it is how that order ends without a replay. And nobody
+    silences an order by a record that only bears its name."""
+    async with world(database) as made, made.client() as bot:
+        order_id = (await place(bot, fresh_key())).json()["order_id"]
+        await made.api.relay.flush()
+        named: Headers = [("order_id", order_id.encode()), ("client", b"bot")]
+        await made.api.letters.keep([letter(b"forged", headers=named)])
+        assert await parked(made, bot, order_id)
+        assert await sweep(made, made.api) == 1
+        await made.api.letters.keep([refused(made.api, 0, at=1)])
+        assert await sweep(made, made.api) == 0
+        await cancel(bot, order_id)
+        await made.api.relay.flush()
+        assert await sweep(made, made.api) == 1
+        assert b"cancel.v1" in made.api.published.records[-1].value
+
+
+async def test_a_parked_order_does_not_close_its_account(database: Any) -> None:
+    """Refused is not late: the line is measured without it, and so is the oldest unclaimed."""
+    async with world(database) as made, made.client() as bot:
+        await place(bot, fresh_key())
+        await made.api.relay.flush()
+        await made.api.line.measure()
+        assert made.api.line.oldest("paper-1") is not None
+        await made.api.letters.keep([refused(made.api, 0, at=0)])
+        await made.api.line.measure()
+        assert made.api.line.oldest("paper-1") is None
+        assert made.api.count(OLDEST) == 0
+
+
+LONG_AGO = """UPDATE api.dead_letter
+    SET changed_at = changed_at - $1::interval, last_seen = last_seen - $1::interval"""
+
+
+async def test_what_was_dealt_with_long_ago_is_forgotten(database: Any) -> None:
+    """Replayed and discarded letters, after 90 days in which they did not come again. What waits
+    stays, and so does the discarded letter that keeps an order's record from going out again."""
+    async with world(database) as made, made.client() as bot, made.client(admin=True) as admin:
+        order_id = (await place(bot, fresh_key())).json()["order_id"]
+        await made.api.relay.flush()
+        keep = made.api.letters.keep
+        names = (b"replayed", b"discarded", b"waiting", b"came again")
+        await keep([letter(name, offset=n, at=n) for n, name in enumerate(names)])
+        await keep([refused(made.api, 0, at=8)])
+        ids = {one["value"]["text"]: one["letter_id"] for one in await listed(admin)}
+        (of_order,) = [name for text, name in ids.items() if order_id in text]
+        await replay(admin, ids["replayed"])
+        for letter_id in (ids["discarded"], ids["came again"], of_order):
+            await admin.post(f"{PATH}/{letter_id}/discard")
+        await made.owner.execute(LONG_AGO, timedelta(days=89))
+        await made.api.letters.forget()
+        assert len(await listed(admin, state="all")) == 5
+        await made.owner.execute(LONG_AGO, timedelta(days=2))
+        await keep([letter(b"came again", offset=20, at=20)])
+        await made.api.letters.forget()
+        left = {one["letter_id"] for one in await listed(admin, state="all")}
+        assert left == {ids["waiting"], ids["came again"], of_order}
+        await made.owner.execute("DELETE FROM api.outbox")
+        await made.api.letters.forget()
+        assert of_order not in {one["letter_id"] for one in await listed(admin, state="all")}
 
 
 async def test_only_admins(database: Any) -> None:

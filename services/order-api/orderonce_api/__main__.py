@@ -10,7 +10,8 @@ import asyncio
 import sys
 
 import orjson
-from orderonce_shared.contracts.http import BodyInvalidError, CreateKeyBody, read_members
+from orderonce_shared.contracts.http import CreateKeyBody
+from orderonce_shared.contracts.reading import BodyInvalidError, read_members
 from orderonce_shared.runtime.bearer import read_pepper
 from orderonce_shared.runtime.database import open_pool
 from orderonce_shared.runtime.settings import read_settings

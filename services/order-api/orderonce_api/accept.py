@@ -7,6 +7,7 @@ sweeper of any process publishes) -> hand to the relay -> answer. A sender that 
 the same again and gets the first one's bytes.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, assert_never
@@ -31,6 +32,9 @@ class Placing:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._commits: GroupCommit[PlaceAsk, Reply] = GroupCommit(self._commit)
+        self._took = desk.metrics.accept_s.labels("place")
+        self._batch_size = desk.metrics.batch_size.labels("place")
+        self._accepts = desk.metrics.accepts.labels("place")
 
     async def place(self, ask: PlaceAsk) -> Reply:
         """Raises ApiProblem for everything but an accept, a denial and a replay."""
@@ -42,7 +46,7 @@ class Placing:
             span.end(error=problem.type)
             raise
         span.end(order_id=reply.order_id, replayed=reply.replayed)
-        self._desk.metrics.accept_s.labels("place").observe(self._desk.clock.monotonic() - started)
+        self._took.observe(self._desk.clock.monotonic() - started)
         return reply
 
     async def _commit(self, asks: Sequence[PlaceAsk]) -> list[Reply | Exception]:
@@ -54,12 +58,13 @@ class Placing:
         now: datetime = found[0]["now"]
         answers: list[Reply | Exception | None] = [None] * len(asks)
         leaders: dict[tuple[str, str], tuple[int, store.PlaceRow, PlaceCommand]] = {}
+        known: dict[tuple[str, str], Instrument] = {}
         for position, (ask, row) in enumerate(zip(asks, found, strict=True)):
             if row["command_id"] is not None:
                 answers[position] = settle(desk, ask, row, now)
             elif (ask.caller.client, ask.key) not in leaders:
                 try:
-                    line, command = _decide(desk, ask, row, now)
+                    line, command = _decide(desk, ask, row, now, known)
                 except errors.ApiProblem as problem:
                     answers[position] = problem
                 else:
@@ -89,8 +94,9 @@ class Placing:
         another process get what the winner's row says.
         """
         desk = self._desk
-        desk.metrics.batch_size.labels("place").observe(len(leaders))
+        self._batch_size.observe(len(leaders))
         out: list[tuple[Command, str]] = []
+        first = Counter[str]()
         for pair, (position, line, command) in leaders.items():
             row = kept[pair]
             if row["command_id"] != line.command_id:  # another process was first
@@ -98,31 +104,33 @@ class Placing:
             assert row["accept_seq"] is not None, "a key without its order"
             answers[position] = Reply(line.http_status, line.body, str(line.command_id), False)
             if line.denial_code is None:
-                desk.metrics.accepts.labels("place").inc()
-                desk.tally.count(line.client, What.FIRST_ACCEPT)
+                first[line.client] += 1
                 update = {"accept_seq": row["accept_seq"], "timeline": row["timeline"]}
                 out.append((command.model_copy(update=update), line.traceparent))
             else:
                 desk.metrics.denials.labels(line.denial_code).inc()
                 desk.tally.count(line.client, What.DENIAL)
         desk.relay.offer(out)
+        self._accepts.inc(len(out))
+        for client, count in first.items():
+            desk.tally.count(client, What.FIRST_ACCEPT, count)
         for position, ask in enumerate(asks):
             if answers[position] is None:
                 answers[position] = settle(desk, ask, kept[ask.caller.client, ask.key], now)
 
 
 def _decide(
-    desk: Desk, ask: PlaceAsk, row: Any, now: datetime
+    desk: Desk, ask: PlaceAsk, row: Any, now: datetime, known: dict[tuple[str, str], Instrument]
 ) -> tuple[store.PlaceRow, PlaceCommand]:
-    """A new key: the row to be written, accepted or denied. Raises ApiProblem where the key must
-    stay free.
+    """A new key: the row to be written, accepted or denied. `known`: the instruments that this
+    batch's look-up has shown so far. Raises ApiProblem where the key must stay free.
     """
     if not row["key_lives"]:
         raise errors.CredentialsInvalid
     if row["venue"] is None:
         raise errors.NotPermitted(f"this key may not trade on account {ask.terms.account}")
     deadline = ask.expires_at or desk.defaults.deadline(ask.terms, now)
-    facts = core.Facts(now, row["halted"], row["venue_loaded"], _instrument(row))
+    facts = core.Facts(now, row["halted"], row["venue_loaded"], _instrument(row, known))
     caps = core.Caps(ask.caller.max_quantity, ask.caller.max_notional)
     verdict = core.check(ask.terms, deadline, facts, caps)
     match verdict:
@@ -141,9 +149,16 @@ def _decide(
             assert_never(verdict)
 
 
-def _instrument(row: Any) -> Instrument | None:
-    if row["symbol"] is None:
+def _instrument(row: Any, known: dict[tuple[str, str], Instrument]) -> Instrument | None:
+    name = row["venue"], row["symbol"]
+    if name[1] is None:
         return None
+    if name not in known:
+        known[name] = _read_instrument(row)
+    return known[name]
+
+
+def _read_instrument(row: Any) -> Instrument:
     return Instrument(
         venue=row["venue"],
         symbol=row["symbol"],

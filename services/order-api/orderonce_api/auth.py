@@ -13,6 +13,7 @@ from orderonce_shared.runtime.logs import Logger
 from starlette.requests import Request
 
 from orderonce_api import errors, store
+from orderonce_api.incoming import header
 
 
 @dataclass(slots=True)
@@ -29,7 +30,7 @@ class Gate:
         or Unavailable.
         """
         try:
-            caller = await store.identify(self.bearer, request.headers.get("authorization"))
+            caller = await store.identify(self.bearer, header(request, b"authorization"))
         except CredentialsInvalidError as error:
             self.log.info("credentials-invalid", audit=True, reason=error.reason)
             raise errors.CredentialsInvalid from None

@@ -24,6 +24,7 @@ from orderonce_api.documents import add_get, operation, path_parameter
 from orderonce_api.http import json_response, new_app, request_id
 from orderonce_api.incoming import (
     body_of,
+    header,
     idempotency_key,
     order_id_of,
     query_of,
@@ -105,7 +106,7 @@ def _place(app: FastAPI, bots: Bots) -> None:
             terms,
             body.client_tag,
             body.expires_at,
-            traceparent=continue_trace(request.headers.get("traceparent")),
+            traceparent=continue_trace(header(request, b"traceparent")),
             request_id=request_id(request),
         )
         reply = await bots.placing.place(ask)
@@ -139,7 +140,7 @@ def _cancel(app: FastAPI, bots: Bots) -> None:
             caller,
             key,
             order_id_of(request),
-            traceparent=continue_trace(request.headers.get("traceparent")),
+            traceparent=continue_trace(header(request, b"traceparent")),
             request_id=request_id(request),
         )
         reply = await bots.canceling.cancel(ask)
@@ -176,7 +177,10 @@ async def _settled_or_replied(
     """The reply; or, to a first accept whose sender prefers to wait, the order once it has settled.
     A retry is answered with the acceptance at once: it is the same bytes for ever.
     """
-    seconds = wait_preferred(request.headers.getlist("prefer"), LONGEST_WAIT_S)
+    wishes = [
+        value.decode("latin-1") for name, value in request.scope["headers"] if name == b"prefer"
+    ]
+    seconds = wait_preferred(wishes, LONGEST_WAIT_S) if wishes else 0
     if not seconds or reply.replayed or reply.status != 202:
         return _replied(reply, key)
 

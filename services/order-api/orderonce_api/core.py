@@ -25,6 +25,9 @@ REFERENCE_LIFE = timedelta(seconds=60)  # an older price says nothing about a ma
 
 Canonical = Mapping[str, str | bool | None]
 
+# Made once: json.dumps makes an encoder per call.
+_sorted_text = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -93,18 +96,14 @@ def canonical_place(
 
 def canonical_text(method: str, route: str, body: Canonical) -> str:
     """The whole request as one JSON text, members sorted."""
-    return json.dumps(
-        {"method": method, "route": route, "body": dict(body)},
-        sort_keys=True,
-        separators=(",", ":"),
-    )
+    return _sorted_text({"method": method, "route": route, "body": dict(body)})
 
 
 def fingerprint(account: str, canonical: str) -> bytes:
     """SHA-256 over (version, account, canonical text), as a JSON array so that no separator is
     ambiguous.
     """
-    preimage = json.dumps([FINGERPRINT_VERSION, account, canonical], separators=(",", ":"))
+    preimage = _sorted_text([FINGERPRINT_VERSION, account, canonical])
     return hashlib.sha256(preimage.encode()).digest()
 
 

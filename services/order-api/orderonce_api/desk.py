@@ -4,7 +4,7 @@ is decided already.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 from uuid import UUID
 
 from orderonce_shared.contracts.wire import render_time
@@ -24,8 +24,7 @@ PLACE_ROUTE = "/v1/orders"
 CANCEL_ROUTE = "/v1/orders/{order_id}/cancel"
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceAsk:
+class PlaceAsk(NamedTuple):
     """One parsed request to place. `canonical` and `print_` say what was asked for."""
 
     caller: Caller
@@ -50,8 +49,7 @@ class CancelAsk:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What is answered; the same bytes to every retry."""
 
     status: int

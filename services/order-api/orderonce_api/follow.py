@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from orderonce_shared.contracts.events import OrderEvent
 from orderonce_shared.contracts.fills import FillRecord
+from orderonce_shared.domain.money import render_amount
 from orderonce_shared.runtime.logs import Logger
 
 from orderonce_api.metrics import Metrics
@@ -128,6 +129,7 @@ def _event_row(event: OrderEvent) -> tuple[Any, ...]:
         event.cancel_requested,
         event.sent_at,
         event.at,
+        event.order_id,
     )
 
 
@@ -152,7 +154,10 @@ def _fill_row(fill: FillRecord) -> tuple[Any, ...]:
 
 
 def _fees(record: OrderEvent | FillRecord) -> str:
-    return orjson.dumps([fee.model_dump(mode="json") for fee in record.fees]).decode()
+    if not record.fees:
+        return "[]"
+    fees = [{"asset": fee.asset, "amount": render_amount(fee.amount)} for fee in record.fees]
+    return orjson.dumps(fees).decode()
 
 
 def _text(words: str | None) -> str | None:

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from orderonce_shared.runtime.ids import new_request_id
 from orderonce_shared.runtime.logs import Logger
+from prometheus_client import Counter
 from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
@@ -77,14 +78,14 @@ class Edge:
         # server's log.
         for kind in (errors.ApiProblem, store.StoreError, HTTPException, Exception):
             app.add_exception_handler(kind, self._on_problem)
-        self._routed: ASGIApp = app
         self._straight = {
             (method, route.path): route.endpoint
             for route in app.routes
             if isinstance(route, RawRoute) and "{" not in route.path
             for method in route.methods or ()
         }
-        self._app: ASGIApp = ServerErrorMiddleware(self._dispatch, handler=self._on_problem)
+        self._app: ASGIApp = ServerErrorMiddleware(app, handler=self._on_problem)
+        self._replied: dict[int, Counter] = {}  # by status: `labels` costs more than `inc`
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -99,29 +100,37 @@ class Edge:
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
                 ]
-                self._metrics.replies.labels(self._port, str(message["status"])).inc()
+                self._count(message["status"])
             await send(message)
 
         try:
             refuse_malformed(scope["headers"], scope["query_string"], scope["path"])
-            await self._app(scope, receive, tagged)
+            endpoint = self._straight.get((scope["method"], scope["path"]))
+            if endpoint is None:
+                await self._app(scope, receive, tagged)
+            else:
+                await self._call(endpoint, Request(scope, receive, tagged), tagged)
         except errors.ApiProblem as problem:
             self._log.info("refused", audit=True, problem=problem.type, request_id=request_id)
             await self._render(problem, request_id)(scope, receive, tagged)
 
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = None
-        if scope["type"] == "http":
-            endpoint = self._straight.get((scope["method"], scope["path"]))
-        if endpoint is None:
-            await self._routed(scope, receive, send)
-            return
-        request = Request(scope, receive, send)
+    def _count(self, status: int) -> None:
+        counter = self._replied.get(status)
+        if counter is None:
+            counter = self._metrics.replies.labels(self._port, str(status))
+            self._replied[status] = counter
+        counter.inc()
+
+    async def _call(self, endpoint: Handler, request: Request, send: Send) -> None:
+        """What the layers would do: every fault is answered, one of ours is raised on as well."""
         try:
             response = await endpoint(request)
         except (errors.ApiProblem, store.StoreError) as error:
             response = self._on_problem(request, error)
-        await response(scope, receive, send)
+        except Exception as error:
+            await self._on_problem(request, error)(request.scope, request.receive, send)
+            raise
+        await response(request.scope, request.receive, send)
 
     def _on_problem(self, request: Request, error: Exception) -> Response:
         problem = _problem_of(error, request)

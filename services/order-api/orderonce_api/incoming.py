@@ -14,10 +14,10 @@ from typing import TypeVar
 from uuid import UUID
 
 import http_sf
-from orderonce_shared.contracts.http import BodyInvalidError, read_body, read_members
+from orderonce_shared.contracts.reading import BodyInvalidError, read_body, read_members
 from orderonce_shared.runtime.bearer import KEY_IN_TEXT
 from pydantic import BaseModel
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from orderonce_api import errors
 
@@ -73,9 +73,20 @@ def refuse_malformed(headers: Iterable[tuple[bytes, bytes]], query: bytes, path:
         )
 
 
+def header(request: Request, name: bytes) -> str | None:
+    """The first line of that name, in lower case. Starlette's own look-up makes a mapping of all of
+    them first.
+    """
+    for found, value in request.scope["headers"]:
+        if found == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
 def idempotency_key(request: Request, now: datetime) -> str:
     """The key, bare or quoted. Raises KeyMissing or KeyInvalid."""
-    raw = request.headers.get("idempotency-key")
+    raw = header(request, b"idempotency-key")
     if raw is None:
         raise errors.KeyMissing
     key = _unquoted(raw) if raw.startswith('"') else raw
@@ -127,24 +138,25 @@ async def body_bytes(request: Request) -> bytes:
     """The raw body. Raises BodyTooLarge as soon as more than MAX_BODY is announced or has come,
     RequestInvalid when it is not there within BODY_LIMIT_S.
     """
-    announced = request.headers.get("content-length", "")
+    announced = header(request, b"content-length") or ""
     if announced.isascii() and announced.isdigit() and int(announced[:20]) > MAX_BODY:
         raise errors.BodyTooLarge(MAX_BODY)
-    pieces, size = [], 0
+    body, more = b"", True
     try:
         async with asyncio.timeout(BODY_LIMIT_S):
-            async for piece in request.stream():
-                size += len(piece)
-                if size > MAX_BODY:
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise errors.RequestInvalid("the connection ended before the body did")
+                body += message.get("body", b"")
+                if len(body) > MAX_BODY:
                     raise errors.BodyTooLarge(MAX_BODY)
-                pieces.append(piece)
+                more = message.get("more_body", False)
     except TimeoutError:
         raise errors.RequestInvalid(
             f"the body was not here within {BODY_LIMIT_S:g} s", close=True
         ) from None
-    except ClientDisconnect:
-        raise errors.RequestInvalid("the connection ended before the body did") from None
-    return b"".join(pieces)
+    return body
 
 
 async def body_of(request: Request, model: type[Model], *, may_be_empty: bool = False) -> Model:
@@ -152,7 +164,7 @@ async def body_of(request: Request, model: type[Model], *, may_be_empty: bool = 
     raw = await body_bytes(request)
     if not raw and may_be_empty:
         return model()
-    if not _MEDIA_TYPE.fullmatch(request.headers.get("content-type", "").strip()):
+    if not _MEDIA_TYPE.fullmatch((header(request, b"content-type") or "").strip()):
         raise errors.MediaTypeUnsupported
     try:
         return read_body(model, raw)

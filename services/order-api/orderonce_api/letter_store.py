@@ -39,6 +39,10 @@ class LetterStore(Store):
         count: int = (await self._fetch("count_letters"))[0]["count"]
         return count
 
+    async def forget_letters(self, before: datetime, limit: int) -> int:
+        """How many of those that a person dealt with before then were taken out."""
+        return len(await self._fetch("forget_letters", before, limit))
+
     async def begin_replay(self, letter_id: UUID, by: str, take_over_s: float) -> Row | None:
         """The whole letter, ours to replay now; None when it is not to be had."""
         return await self._one("begin_replay", letter_id, by, take_over_s)

@@ -3,22 +3,22 @@ discard it.
 
 A letter is named by what it is about (topic, key, bytes, headers), so that a record which is
 published again and refused again is the same letter, and a batch that comes twice is kept once.
-Nothing is ever taken out: a discarded letter stays visible, and so does what was done by whom.
+What waits is never taken out. What was replayed or discarded stays visible for KEPT_FOR, and so
+does what was done by whom; the log has it for as long as logs are kept.
 """
 
 import base64
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
-from orderonce_shared.contracts.letters import Origin, read_letter
+from orderonce_shared.contracts.letters import Origin, letter_id, read_letter
 from orderonce_shared.contracts.topics import COMMANDS, EVENTS, FILLS, Headers, prefixed
 from orderonce_shared.runtime.clock import Clock
-from orderonce_shared.runtime.kafka import Outgoing
+from orderonce_shared.runtime.kafka_publisher import Outgoing
 from orderonce_shared.runtime.logs import Logger
 
 from orderonce_api import errors
@@ -27,6 +27,11 @@ from orderonce_api.metrics import Metrics
 from orderonce_api.store import StatementFailed
 
 MEASURE_EVERY_S = 5.0
+FORGET_EVERY_S = 3_600.0
+# Since a person dealt with it, or it came again. Longer than orders.dlq keeps its records (a week,
+# unless a broker says otherwise): reading that topic from its beginning brings nothing back.
+KEPT_FOR = timedelta(days=90)
+FORGOTTEN_AT_ONCE = 200  # of up to a mebibyte each
 REPLAYED_TO = (COMMANDS, FILLS, EVENTS)
 # A replay that was not finished: its process is dead or hangs, and another may take it over. Well
 # past the publisher's own limits.
@@ -87,7 +92,7 @@ class Letters:
         )
         named = {name: _clean(value) for name, value in reversed(origin.headers)}
         return (
-            _letter_id(origin, one.value),
+            letter_id(origin.topic, origin.key, one.value, origin.headers),
             _clean(origin.topic.encode()),
             origin.partition,
             origin.offset,
@@ -159,21 +164,17 @@ class Letters:
     async def measure(self) -> None:
         self.metrics.dead_letters.set(await self.store.count_letters())
 
+    async def forget(self) -> None:
+        """Takes out what was dealt with long ago. Dies in between: the next round goes on."""
+        before = self.clock.now() - KEPT_FOR
+        while await self.store.forget_letters(before, FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE:
+            pass
+
     async def _known(self, letter_id: UUID) -> Any:
         row = await self.store.letter(letter_id)
         if row is None:
             raise errors.NotFound("no such letter")
         return row
-
-
-def _letter_id(origin: Origin, value: bytes) -> UUID:
-    parts = [origin.topic.encode(), b"" if origin.key is None else b"\1" + origin.key, value]
-    for name, text in origin.headers:
-        parts += [name.encode("utf-8", "replace"), text]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return UUID(bytes=digest.digest()[:16])
 
 
 def headers_as_json(headers: Headers) -> str:

@@ -57,7 +57,8 @@ class Metrics:
             "Commands that no executor has claimed yet; the database's: max() over APIs",
         )
         self.oldest_unclaimed_s = self._gauge(
-            "unclaimed_oldest_age_seconds", "Age of the oldest of them (F4), 0 without one; max()"
+            "unclaimed_oldest_age_seconds",
+            "Age of the oldest of them that is not parked (F4), 0 without one; max()",
         )
         self.events = self._counter(
             "events", "Snapshots from the executor by what came of them", "outcome"

@@ -169,32 +169,46 @@ UPDATE api.outbox b SET attempts = greatest(b.attempts - 1, 0), next_at = clock_
   FROM unnest($1::text[], $2::text[]) AS r (client, key)
  WHERE b.client = r.client AND b.key = r.key;
 
+-- name: resting_letters
+-- F14: of these records, those that lie in the dead letters and were not replayed: the sweeper repeats none of them.
+SELECT letter_id FROM api.dead_letter WHERE letter_id = ANY ($1::uuid[]) AND state <> 'replayed';
+
 -- name: measure_line
--- Per account: the oldest place that the executor has not claimed although it has claimed nothing newer.
+-- Per account: the oldest place that the executor has not claimed although it has claimed nothing newer. One that lies
+-- in the dead letters is refused, not late: it must not close its account to all others.
 SELECT b.account, min(b.created_at) AS oldest
   FROM api.outbox b LEFT JOIN api.line l USING (account)
  WHERE b.kind = 'place' AND b.accept_seq > coalesce(l.claimed_seq, 0)
+   AND NOT EXISTS (SELECT FROM api.dead_letter d
+                    WHERE d.order_id = b.order_id AND d.client = b.client AND d.state <> 'replayed')
  GROUP BY b.account;
 
 -- name: measure_outbox
--- For the metrics: how much is unclaimed, and since when.
-SELECT count(*) AS unclaimed, extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS oldest_s FROM api.outbox;
+-- For the metrics: how much is unclaimed, and since when; dead letters have a metric of their own.
+SELECT count(*) AS unclaimed, extract(epoch FROM clock_timestamp() - min(b.created_at))::float8 AS oldest_s
+  FROM api.outbox b
+ WHERE NOT EXISTS (SELECT FROM api.dead_letter d
+                    WHERE d.order_id = b.order_id AND d.client = b.client AND d.state <> 'replayed');
 
 -- name: follow_events
 -- Snapshots of the executor, many at once: only a higher (timeline, version) changes an order, every one is kept as
--- history, and commands that are claimed leave the outbox. Orders are found by (client, key), which is what an
--- order is made of: the answer to a second record of the same pair (F25) finds its order too.
+-- history, and commands that are claimed leave the outbox. An order is what its (client, key) is: where it has another
+-- id here than the executor says (a second record of the same pair, F25), it is found by the key. No row is locked
+-- first: UPDATE looks again at a row that another process has changed meanwhile, and takes them in the order of ids.
 WITH told AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::boolean[], $7::text[],
                          $8::text[], $9::text[], $10::numeric[], $11::numeric[], $12::text[], $13::integer[],
-                         $14::boolean[], $15::timestamptz[], $16::timestamptz[])
+                         $14::boolean[], $15::timestamptz[], $16::timestamptz[], $17::uuid[])
            AS t (client, key, timeline, version, status, final, reason_code, reason_detail, venue_order_id,
-                 filled_quantity, filled_cost, fees, attempt, cancel_requested, sent_at, at)
+                 filled_quantity, filled_cost, fees, attempt, cancel_requested, sent_at, at, told_id)
 ), known AS MATERIALIZED (
-    SELECT o.order_id, t.* FROM told t JOIN api.orders o ON o.client = t.client AND o.key = t.key
+    SELECT o.order_id, t.*
+      FROM told t
+      JOIN api.orders o ON o.order_id = coalesce(
+               (SELECT x.order_id FROM api.orders x WHERE x.order_id = t.told_id AND x.client = t.client AND x.key = t.key),
+               (SELECT k.command_id FROM api.idempotency_key k WHERE k.client = t.client AND k.key = t.key))
      WHERE NOT (o.status = 'denied' AND o.version = 0) -- denied at acceptance: never sent, nothing to be heard
-     ORDER BY o.order_id FOR UPDATE OF o
-), newest AS (
+), newest AS MATERIALIZED (
     SELECT DISTINCT ON (order_id) * FROM known ORDER BY order_id, timeline COLLATE "C" DESC, version DESC
 ), applied AS (
     UPDATE api.orders o
@@ -217,7 +231,7 @@ WITH told AS MATERIALIZED (
         ON CONFLICT DO NOTHING
     RETURNING order_id
 ), done AS (
-    DELETE FROM api.outbox b USING (SELECT DISTINCT * FROM unnest($17::text[], $18::text[]) AS u (client, key)) c
+    DELETE FROM api.outbox b USING (SELECT DISTINCT * FROM unnest($18::text[], $19::text[]) AS u (client, key)) c
      WHERE b.client = c.client AND b.key = c.key
     RETURNING b.account, b.accept_seq
 ), moved AS (
@@ -250,7 +264,8 @@ SELECT * FROM api.shown_order WHERE order_id = $1 AND client = $2;
 
 -- name: order_by_key
 -- The order that a key made.
-SELECT * FROM api.shown_order WHERE client = $1 AND key = $2;
+SELECT s.* FROM api.idempotency_key k JOIN api.shown_order s ON s.order_id = k.command_id
+ WHERE k.client = $1 AND k.key = $2;
 
 -- name: plan_anew
 -- For the transaction: a plan for the values at hand, so that nothing is left of a filter that is not asked for, and by
@@ -442,6 +457,16 @@ SELECT letter_id, topic, partition, record_offset, record_key, headers, error, o
 -- name: count_letters
 -- For the metrics: what waits for a person.
 SELECT count(*) AS count FROM api.dead_letter WHERE state IN ('waiting', 'replaying');
+
+-- name: forget_letters
+-- What a person has dealt with, when it is older than $1 and did not come again since. A discarded letter whose order
+-- is still in the outbox stays: it is what keeps the sweeper from sending the record again.
+DELETE FROM api.dead_letter WHERE letter_id IN (
+    SELECT d.letter_id FROM api.dead_letter d
+     WHERE d.state IN ('replayed', 'discarded') AND greatest(d.changed_at, d.last_seen) < $1
+       AND NOT EXISTS (SELECT FROM api.outbox b WHERE b.order_id = d.order_id AND b.client = d.client)
+     LIMIT $2 FOR UPDATE OF d SKIP LOCKED)
+RETURNING letter_id;
 
 -- name: begin_replay
 -- One call has it, until it has said how it went or is taken to be dead. A person may change his mind about a discard.

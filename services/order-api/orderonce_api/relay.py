@@ -4,6 +4,9 @@ until the executor's `claimed` has come back.
 The process dies after the commit and before this: the row is due a second after its commit, and
 any other process's sweeper publishes it. It dies after a publish: the record may go out twice,
 which the executor's dedupe makes harmless.
+
+A record that an executor refused is a dead letter (F14) and rests: it is not repeated while its
+letter was not replayed. A copy that goes out before the letter is here is refused like the first.
 """
 
 import asyncio
@@ -19,9 +22,10 @@ from orderonce_shared.contracts.commands import (
     command_headers,
     place_schema,
 )
+from orderonce_shared.contracts.letters import letter_id
 from orderonce_shared.contracts.topics import COMMANDS, prefixed
 from orderonce_shared.runtime.clock import Clock
-from orderonce_shared.runtime.kafka import Outgoing
+from orderonce_shared.runtime.kafka_publisher import Outgoing
 from orderonce_shared.runtime.process import Process
 
 from orderonce_api.metrics import Metrics
@@ -44,6 +48,9 @@ TRUST_S = 5.0
 MAX_TRUSTED = 50_000
 
 
+Due = tuple[tuple[str, str], Outgoing]  # (client, key) of a command, and its record
+
+
 class Publishes(Protocol):
     async def publish(self, records: Sequence[Outgoing]) -> list[bool]: ...
 
@@ -51,6 +58,10 @@ class Publishes(Protocol):
 def record_of(command: Command, traceparent: str, topic: str) -> Outgoing:
     """The record, made of nothing but what was committed: every process builds the same bytes."""
     return Outgoing(topic, command.account, command.encode(), command_headers(command, traceparent))
+
+
+def _key(record: Outgoing) -> bytes | None:
+    return record.key.encode() if isinstance(record.key, str) else record.key
 
 
 def command_of(row: Any) -> Command:
@@ -132,25 +143,28 @@ class Relay:
         """Publishes all that is queued. What the broker does not take, the sweeper has."""
         while self._queued:
             size = min(len(self._queued), BATCH)
-            await self._publish([self._queued.popleft() for _ in range(size)], "commit")
+            taken = (self._queued.popleft() for _ in range(size))
+            due = [((c.client, c.key), self._record(c, trace)) for c, trace in taken]
+            await self._publish(due, "commit")
 
     async def sweep(self) -> None:
         """One round of the sweeper: every row whose pause is over, but for those that this process
-        has seen acknowledged a moment ago. A backlog at the executor does not double itself in
-        Kafka.
+        has seen acknowledged a moment ago, and those whose record is a dead letter. A backlog at
+        the executor does not double itself in Kafka.
         """
         while True:
             rows = await self._store.take_due(BATCH, LONGEST_PAUSE_S)
             self._forget_old()
             rows.sort(key=lambda row: row["accept_seq"])
-            due = [row for row in rows if (row["client"], row["key"]) not in self._acknowledged]
-            commands = [(command_of(row), row["traceparent"]) for row in due]
-            flags = await self._publish(commands, "sweeper") if commands else []
-            failed = [
-                (row["client"], row["key"])
-                for row, flag in zip(due, flags, strict=True)
-                if not flag
-            ]
+            rested = [row for row in rows if (row["client"], row["key"]) not in self._acknowledged]
+            due = await self._without_letters(
+                [
+                    ((row["client"], row["key"]), self._record(command_of(row), row["traceparent"]))
+                    for row in rested
+                ]
+            )
+            flags = await self._publish(due, "sweeper") if due else []
+            failed = [name for (name, _), flag in zip(due, flags, strict=True) if not flag]
             if failed:
                 await self._store.retry_soon(failed)
             if failed or len(rows) < BATCH:
@@ -162,14 +176,27 @@ class Relay:
         """
         await self._store.ask_again(QUIET_S, LONGEST_ASK_PAUSE_S, BATCH)
 
-    async def _publish(self, commands: Sequence[tuple[Command, str]], by: str) -> list[bool]:
-        records = [record_of(command, trace, self._topic) for command, trace in commands]
-        flags = await self._publisher.publish(records)
+    async def _without_letters(self, due: list[Due]) -> list[Due]:
+        """Those of which no dead letter waits, nor was discarded: nobody would take the very same
+        bytes now. A letter is named by what it holds, so another's letter rests no order of ours,
+        a letter about a place no cancel, and a build that writes other bytes tries them.
+        """
+        if not due:
+            return due
+        ids = [letter_id(r.topic, _key(r), r.value, r.headers) for _, r in due]
+        resting = await self._store.resting_letters(ids)
+        return [one for one, named in zip(due, ids, strict=True) if named not in resting]
+
+    def _record(self, command: Command, traceparent: str) -> Outgoing:
+        return record_of(command, traceparent, self._topic)
+
+    async def _publish(self, due: Sequence[Due], by: str) -> list[bool]:
+        flags = await self._publisher.publish([record for _, record in due])
         now = self._clock.monotonic()
-        for (command, _), flag in zip(commands, flags, strict=True):
+        for (name, _), flag in zip(due, flags, strict=True):
             if flag:
-                self._acknowledged[command.client, command.key] = now
-                self._acknowledged.move_to_end((command.client, command.key))
+                self._acknowledged[name] = now
+                self._acknowledged.move_to_end(name)
         self._metrics.published.labels(by, "acknowledged").inc(sum(flags))
         self._metrics.published.labels(by, "failed").inc(len(flags) - sum(flags))
         return flags

@@ -7,8 +7,8 @@ conclude anything from it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -62,8 +62,8 @@ class Lost(StoreError):
     """
 
 
-@asynccontextmanager
-async def _sorted_errors() -> AsyncIterator[None]:
+@contextmanager
+def _sorted_errors() -> Iterator[None]:
     try:
         yield
     except asyncpg.LockNotAvailableError as error:
@@ -104,7 +104,7 @@ class Writer:
         self._connection: Connection | None = None
 
     async def fetch(self, query: str, *arguments: Any) -> list[Row]:
-        async with _sorted_errors():
+        with _sorted_errors():
             connection = await self._ready()
             try:
                 rows: list[Row] = await connection.fetch(
@@ -222,11 +222,12 @@ class Store:
         self._pool = pool
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Row]:
-        async with _sorted_errors(), self._pool.acquire(timeout=CONNECT_LIMIT_S) as connection:
-            rows: list[Row] = await connection.fetch(
-                QUERIES[query], *arguments, timeout=ANSWER_LIMIT_S
-            )
-            return rows
+        with _sorted_errors():
+            async with self._pool.acquire(timeout=CONNECT_LIMIT_S) as connection:
+                rows: list[Row] = await connection.fetch(
+                    QUERIES[query], *arguments, timeout=ANSWER_LIMIT_S
+                )
+                return rows
 
     async def _one(self, query: str, *arguments: Any) -> Row | None:
         rows = await self._fetch(query, *arguments)
@@ -236,16 +237,16 @@ class Store:
         """One statement after another (a LOCK TABLE, a SET LOCAL) in one transaction: what that is
         for stands in queries.sql.
         """
-        async with (
-            _sorted_errors(),
-            self._pool.acquire(timeout=CONNECT_LIMIT_S) as connection,
-            connection.transaction(),
-        ):
-            await connection.execute(QUERIES[first], timeout=ANSWER_LIMIT_S)
-            rows: list[Row] = await connection.fetch(
-                QUERIES[query], *arguments, timeout=ANSWER_LIMIT_S
-            )
-            return rows
+        with _sorted_errors():
+            async with (
+                self._pool.acquire(timeout=CONNECT_LIMIT_S) as connection,
+                connection.transaction(),
+            ):
+                await connection.execute(QUERIES[first], timeout=ANSWER_LIMIT_S)
+                rows: list[Row] = await connection.fetch(
+                    QUERIES[query], *arguments, timeout=ANSWER_LIMIT_S
+                )
+                return rows
 
     async def take_due(self, limit: int, longest_pause_s: float) -> list[Row]:
         return await self._fetch("take_due", limit, longest_pause_s)
@@ -258,6 +259,10 @@ class Store:
 
     async def retry_soon(self, keys: Sequence[tuple[str, str]]) -> None:
         await self._fetch("retry_soon", *columns(keys))
+
+    async def resting_letters(self, letter_ids: Sequence[UUID]) -> set[UUID]:
+        """Of these, the letters that were not replayed."""
+        return {row["letter_id"] for row in await self._fetch("resting_letters", letter_ids)}
 
     async def measure_line(self) -> dict[str, datetime]:
         return {row["account"]: row["oldest"] for row in await self._fetch("measure_line")}
@@ -316,20 +321,20 @@ class Store:
         """(the key, whether it may be revoked): the second is False for the
         last living admin key.
         """
-        async with (
-            _sorted_errors(),
-            self._pool.acquire(timeout=CONNECT_LIMIT_S) as connection,
-            connection.transaction(),
-        ):
-            await connection.execute(QUERIES["lock_keys"], timeout=ANSWER_LIMIT_S)
-            found = await connection.fetchrow(QUERIES["find_key"], kid)
-            if found is None:
-                return None, True
-            is_admin = found["status"] == "active" and "admin" in found["scopes"]
-            if is_admin and not await connection.fetchval(QUERIES["other_admin_keys"], kid):
-                return found, False
-            revoked = await connection.fetchrow(QUERIES["revoke_key"], kid, reason)
-            return revoked or found, True
+        with _sorted_errors():
+            async with (
+                self._pool.acquire(timeout=CONNECT_LIMIT_S) as connection,
+                connection.transaction(),
+            ):
+                await connection.execute(QUERIES["lock_keys"], timeout=ANSWER_LIMIT_S)
+                found = await connection.fetchrow(QUERIES["find_key"], kid)
+                if found is None:
+                    return None, True
+                is_admin = found["status"] == "active" and "admin" in found["scopes"]
+                if is_admin and not await connection.fetchval(QUERIES["other_admin_keys"], kid):
+                    return found, False
+                revoked = await connection.fetchrow(QUERIES["revoke_key"], kid, reason)
+                return revoked or found, True
 
     async def admit_account(self, account: str, venue: str, venue_uid: str) -> Row | None:
         """None when the name or the venue's user is taken."""
@@ -349,5 +354,5 @@ class Store:
 
 async def identify(bearer: Bearer, authorization: str | None) -> Caller:
     """Raises CredentialsInvalidError, or StoreError when the database cannot be asked."""
-    async with _sorted_errors():
+    with _sorted_errors():
         return await bearer.identify(authorization)

@@ -75,9 +75,9 @@ class Tally:
         default_factory=lambda: defaultdict(_no_conflicts)
     )
 
-    def count(self, client: str, what: What) -> None:
+    def count(self, client: str, what: What, times: int = 1) -> None:
         place = client, _minute(self.clock.now())
-        self._counts.setdefault(place, [0] * len(What))[what] += 1
+        self._counts.setdefault(place, [0] * len(What))[what] += times
         self._unwritten.add(place)
 
     def conflict(self, one: Reuse) -> None:

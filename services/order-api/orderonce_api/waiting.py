@@ -103,6 +103,10 @@ class Waiters:
             return End.GONE, None
         return (End.STOPPING if stopping.done() else End.LATE), None
 
+    def anybody(self) -> bool:
+        """Whether somebody waits in this process."""
+        return bool(self._by_id)
+
     def nudge(self) -> None:
         """Events were applied here: perhaps one of ours is among them."""
         if self._by_id:

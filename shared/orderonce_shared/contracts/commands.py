@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
+import orjson
 from pydantic import Field, StrictBool, StrictInt, StringConstraints, model_validator
 
 from orderonce_shared.contracts.topics import Headers
@@ -173,8 +174,12 @@ _compact = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dum
 
 
 def _hash(*parts: object) -> str:
-    """JSON array, so that no separator can be ambiguous."""
-    return hashlib.sha256(_compact(parts).encode()).hexdigest()
+    """JSON array, so that no separator can be ambiguous. In ASCII: orjson, which is five times as
+    fast, writes the same bytes as long as no character has to be escaped for that."""
+    text = orjson.dumps(parts)
+    if not text.isascii() or b"\x7f" in text:
+        text = _compact(parts).encode()
+    return hashlib.sha256(text).hexdigest()
 
 
 def command_headers(command: Command, traceparent: str) -> Headers:

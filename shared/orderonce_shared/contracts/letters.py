@@ -7,10 +7,12 @@ stands among ours too, since a key need not be text, and none is not an empty on
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 from orderonce_shared.contracts.topics import Headers
 from orderonce_shared.contracts.wire import render_time
@@ -48,6 +50,17 @@ class Record(Protocol):
     def key(self) -> Any: ...
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+def letter_id(topic: str, key: bytes | None, value: bytes, headers: Headers) -> UUID:
+    """What a letter about this record is called, wherever and however often the record lay."""
+    parts = [topic.encode(), b"" if key is None else b"\1" + key, value]
+    for name, text in headers:
+        parts += [name.encode("utf-8", "replace"), text]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return UUID(bytes=digest.digest()[:16])
 
 
 def origin_of(record: Record, error: str, at: datetime) -> Origin:

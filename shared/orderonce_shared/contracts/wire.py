@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
+import orjson
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -74,8 +75,14 @@ SignedAmount = Annotated[
 
 
 def render_time(moment: datetime) -> str:
-    """`2026-11-22T10:00:05.000000Z`: UTC, always microseconds, so that text sorts as time."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """`2026-11-22T10:00:05.000000Z`: UTC, always microseconds, so that text sorts as time.
+    By orjson where it writes them too (all but full seconds), in a third of isoformat's time.
+    """
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    if moment.microsecond:
+        return orjson.dumps(moment, option=orjson.OPT_UTC_Z)[1:-1].decode()
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 _RFC3339 = re.compile(
@@ -126,12 +133,7 @@ def loads_strict(raw: bytes | str) -> Any:
     """
     text = raw if isinstance(raw, str) else raw.decode()  # json.loads alone would guess UTF-16 too
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_unique_members,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-        )
+        value = _strict(text)
         if "\\u" in text:  # half a character can only come as an escape
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -150,6 +152,12 @@ def _finite(token: str) -> float:
     if math.isinf(number):
         raise ValueError("a number in the JSON is beyond all bounds")
     return number
+
+
+# Made once: json.loads makes a decoder per call.
+_strict = json.JSONDecoder(
+    object_pairs_hook=_unique_members, parse_constant=_refuse_constant, parse_float=_finite
+).decode
 
 
 # Postgres takes no NUL and a screen no control character: such a record would be refused for ever,

@@ -38,6 +38,32 @@ async def test_what_queued_meanwhile_shares_the_next_commit() -> None:
     assert commits.batches == [[0], [2, 4, 6, 8, 10]]
 
 
+async def test_a_few_that_wait_gather_those_who_come_a_moment_later() -> None:
+    commits = Commits()
+    group: GroupCommit[int, int] = GroupCommit(commits)
+    first = asyncio.create_task(group.submit(0))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rest = [asyncio.create_task(group.submit(n)) for n in (2, 4)]
+    await first
+    rest.append(asyncio.create_task(group.submit(6)))
+    assert await asyncio.gather(*rest) == [20, 40, 60]
+    assert commits.batches == [[0], [2, 4, 6]]
+
+
+async def test_one_that_waits_alone_is_not_held_up() -> None:
+    commits = Commits()
+    group: GroupCommit[int, int] = GroupCommit(commits)
+    first = asyncio.create_task(group.submit(0))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    second = asyncio.create_task(group.submit(2))
+    await first
+    third = asyncio.create_task(group.submit(4))
+    assert await asyncio.gather(second, third) == [20, 40]
+    assert commits.batches == [[0], [2], [4]]
+
+
 async def test_a_batch_has_a_cap() -> None:
     commits = Commits()
     group: GroupCommit[int, int] = GroupCommit(commits)
