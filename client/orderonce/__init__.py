@@ -10,6 +10,7 @@ with Client("http://127.0.0.1:8080", key_file="demo.key", intents="intents.db") 
 from orderonce.client import AsyncClient, Client
 from orderonce.errors import (
     IntentDiffers,
+    IntentOld,
     KeyReused,
     NoAnswer,
     OrderDenied,
@@ -31,6 +32,7 @@ __all__ = [
     "Instrument",
     "Intent",
     "IntentDiffers",
+    "IntentOld",
     "IntentStore",
     "KeyReused",
     "NewOrder",

@@ -93,16 +93,21 @@ class _Base(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self._urls)})"
 
-    def _prepare(self, order: NewOrder, intent: str | None, key: str | None) -> tuple[Any, str]:
-        """Body and key of a place; both are on disk when this returns, or are the bot's own."""
+    def _prepare(
+        self, order: NewOrder, intent: str | None, key: str | None, wait_s: int, however_old: bool
+    ) -> Talk[Placed]:
+        """What is to be said; body and key are on disk when this returns, or are the bot's own."""
         if (intent is None) == (key is None):
             raise TypeError("give either `intent` (kept here) or `key` (kept by you) to place")
         body = order.body()
         if key is not None:
-            return body, key
+            return talks.place(body, key, wait_s, self._patience)
         assert intent is not None
-        kept = self._store().keep(intent, body)
-        return kept.body, kept.key
+        store = self._store()
+        kept = store.keep(intent, body)
+        asks_first = kept.is_old(store.clock()) and not however_old
+        talk = talks.place_old if asks_first else talks.place
+        return talk(kept.body, kept.key, wait_s, self._patience)
 
     def _store(self) -> IntentStore:
         if self._intents is None:
@@ -158,15 +163,18 @@ class Client(_Base):
         *,
         key: str | None = None,
         wait_s: int = 0,
+        however_old: bool = False,
     ) -> Placed:
         """Place one order, whatever happens on the way, at most once.
 
         `wait_s` up to 5 asks for its end in the reply. Raises OrderDenied and other Refused for the
         API's no, IntentDiffers, and NoAnswer after `patience`: call again, with the same intent.
+        An order without `expires_at` whose intent was kept longer ago than the API's default
+        deadline, and was never accepted, is not sent, unless `however_old`: IntentOld.
         """
-        body, kept = self._prepare(order, intent, key)
+        talk = self._prepare(order, intent, key, wait_s, however_old)
         try:
-            placed = self._run(talks.place(body, kept, wait_s, self._patience))
+            placed = self._run(talk)
         except OrderDenied as denied:
             self._note(intent, denied.order_id)
             raise
@@ -256,11 +264,12 @@ class AsyncClient(_Base):
         *,
         key: str | None = None,
         wait_s: int = 0,
+        however_old: bool = False,
     ) -> Placed:
         """As Client.place; the intent is written in a thread, so that its flush stalls nobody."""
-        body, kept = await asyncio.to_thread(self._prepare, order, intent, key)
+        talk = await asyncio.to_thread(self._prepare, order, intent, key, wait_s, however_old)
         try:
-            placed = await self._run(talks.place(body, kept, wait_s, self._patience))
+            placed = await self._run(talk)
         except OrderDenied as denied:
             await asyncio.to_thread(self._note, intent, denied.order_id)
             raise

@@ -3,6 +3,7 @@
 OrderonceError
 ├── NoAnswer         nothing is known: call again with the same intent or key
 ├── IntentDiffers    this intent was kept with another order: a bug in the bot
+├── IntentOld        this intent was kept long ago and is no order yet: decide anew
 └── Refused          the API's own word, a problem document (`type` names it)
     ├── OrderDenied  a rule said no; the key is used up and the answer never changes
     └── KeyReused    this key made another order; `order_id` and `differs` tell which and how
@@ -25,6 +26,13 @@ class NoAnswer(OrderonceError):
 
 class IntentDiffers(OrderonceError):
     """An intent of this name was kept before, for another order. Nothing was sent."""
+
+
+class IntentOld(OrderonceError):
+    """An intent without `expires_at` that was kept long ago, and that the API has never accepted.
+    Nothing was sent: the API would give it a fresh deadline, and trade on an old idea. Forget it,
+    or place it with `however_old=True`.
+    """
 
 
 class Refused(OrderonceError):

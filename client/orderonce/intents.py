@@ -9,7 +9,8 @@ processes. If the bot dies
 
 import json
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from os import PathLike
@@ -18,22 +19,38 @@ from typing import Any
 from orderonce.errors import IntentDiffers
 from orderonce.requests import new_key
 
+# The API's default deadlines: after so long the order would have lapsed, had it been accepted.
+FRESH_S, FAST_FRESH_S = 120.0, 30.0  # the second for market, ioc and fok orders
 BUSY_S = 10.0  # another process of the same bot holds the file only for one flush
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS intent (
-    name TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, body TEXT NOT NULL, order_id TEXT
+    name TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, body TEXT NOT NULL, order_id TEXT, kept_at REAL
 )"""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One intent. `order_id` is None until the API has answered."""
+    """One intent. `order_id` is None until the API has answered; `kept_at` is in seconds since
+    1970, None for one of an earlier version.
+    """
 
     name: str
     key: str
     body: dict[str, Any]
     order_id: str | None
+    kept_at: float | None = None
+
+    def is_old(self, now: float) -> bool:
+        """Whether sending it for the first time now would act on an old idea. One with a deadline
+        of its own, or with an answer, never is: the API knows what to do. A clock that went back,
+        or an unknown time, counts as old: asking first costs one request.
+        """
+        if self.order_id is not None or "expires_at" in self.body:
+            return False
+        is_fast = self.body.get("type") == "market" or "time_in_force" in self.body
+        fresh_s = FAST_FRESH_S if is_fast and self.body.get("time_in_force") != "gtc" else FRESH_S
+        return self.kept_at is None or abs(now - self.kept_at) > fresh_s
 
 
 class IntentStore:
@@ -41,10 +58,13 @@ class IntentStore:
     was sent.
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    def __init__(self, path: str | PathLike[str], clock: Callable[[], float] = time.time) -> None:
         self._path = path
+        self.clock = clock
         with self._open() as database:
             database.execute(_SCHEMA)
+            if "kept_at" not in {row[1] for row in database.execute("PRAGMA table_info(intent)")}:
+                database.execute("ALTER TABLE intent ADD COLUMN kept_at REAL")
 
     def keep(self, name: str, body: dict[str, Any]) -> Intent:
         """The intent of this name, made now if it is new. IntentDiffers when it was kept with
@@ -53,8 +73,8 @@ class IntentStore:
         text = json.dumps(body, sort_keys=True)
         with self._open() as database:
             database.execute(
-                "INSERT INTO intent VALUES (?, ?, ?, NULL) ON CONFLICT (name) DO NOTHING",
-                (name, new_key(), text),
+                "INSERT INTO intent VALUES (?, ?, ?, NULL, ?) ON CONFLICT (name) DO NOTHING",
+                (name, new_key(), text, self.clock()),
             )
         kept = self.find(name)
         assert kept is not None, "a row that was just kept is there"
@@ -73,7 +93,7 @@ class IntentStore:
         return _intent(row) if row else None
 
     def unanswered(self) -> list[Intent]:
-        """What was meant and has no answer yet: place these first after a restart."""
+        """What was meant and has no answer yet: after a restart, place these first."""
         with self._open() as database:
             rows = database.execute("SELECT * FROM intent WHERE order_id IS NULL ORDER BY rowid")
             return [_intent(row) for row in rows]
@@ -94,6 +114,6 @@ class IntentStore:
                 yield database
 
 
-def _intent(row: tuple[str, str, str, str | None]) -> Intent:
-    name, key, body, order_id = row
-    return Intent(name, key, json.loads(body), order_id)
+def _intent(row: tuple[str, str, str, str | None, float | None]) -> Intent:
+    name, key, body, order_id, kept_at = row
+    return Intent(name, key, json.loads(body), order_id, kept_at)

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from orderonce import replies, requests
-from orderonce.errors import NoAnswer, refusal
+from orderonce.errors import IntentOld, NoAnswer, Refused, refusal
 from orderonce.replies import Cancel, Event, Fill, Instrument, Order, Page, Placed, Reply
 from orderonce.requests import Request
 
@@ -144,6 +144,23 @@ def _last(heard: Heard) -> str:
 def place(body: dict[str, Any], key: str, wait_s: int, patience: Patience) -> Talk[Placed]:
     """Place what `body` says under `key`, until it is accepted or refused."""
     return replies.read_placed((yield from settle(requests.place(body, key, wait_s), patience)))
+
+
+def place_old(body: dict[str, Any], key: str, wait_s: int, patience: Patience) -> Talk[Placed]:
+    """As `place`, if the API has accepted this key before: then it only repeats its answer. Raises
+    IntentOld when it has not. Nobody else sends under this key, and no request of long ago is still
+    on its way.
+    """
+    try:
+        yield from order_by_key(key, patience)
+    except Refused as refused:
+        if refused.type != "/errors/not-found":
+            raise
+        raise IntentOld(
+            f"the intent with the key {key} was kept long ago and never accepted; nothing was sent."
+            " Forget it, or place it with however_old=True"
+        ) from None
+    return (yield from place(body, key, wait_s, patience))
 
 
 def cancel(order_id: str, key: str, patience: Patience) -> Talk[Cancel]:

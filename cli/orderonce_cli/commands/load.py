@@ -14,7 +14,7 @@ import uvloop
 
 from orderonce_cli import output
 from orderonce_cli.commands.options import DataOption, JsonOption, KeyFileOption
-from orderonce_cli.load import page, session, text
+from orderonce_cli.load import machine, merge, page, session, text
 from orderonce_cli.load.hops import HEARD, READ_BACK
 from orderonce_cli.load.kafka import Access, KafkaError, Mechanism, Security
 from orderonce_cli.load.plan import CONNECTIONS, DRAIN_S, EXECUTOR_GROUP, IN_FLIGHT, Plan
@@ -37,7 +37,12 @@ def _option(help_text: str, panel: str | None = None, *names: str, **more: Any) 
     return typer.Option(*names, help=help_text, rich_help_panel=panel, **more)
 
 
+app = typer.Typer(epilog=EPILOG)
+
+
+@app.callback(invoke_without_command=True)
 def load(
+    context: typer.Context,
     via: Annotated[
         Literal["http", "kafka"], _option("Through the order API, or straight to Kafka.")
     ] = "http",
@@ -102,6 +107,8 @@ def load(
     Arrivals are an open loop: they never wait for answers, and latency counts from the moment at
     which an order was meant to start. Without addresses the running stack is used.
     """
+    if context.invoked_subcommand is not None:
+        return
     _check_folders(report, html)
     plan = Plan(
         via="kafka" if measure == "kafka" else via, rate=rate, seconds=seconds, arrivals=arrivals,
@@ -123,7 +130,35 @@ def load(
     topics = Topics(make_topics, partitions, replication)
     hop = bound_hop or (READ_BACK if measure == "kafka" else HEARD)
     search = Ramp(rate, max_rate, hold_seconds, Bound(hop, latency_bound_ms)) if ramp else None
-    told = _run(plan, chosen, topics, search)
+    _tell(_run(plan, chosen, topics, search), report, html, json)
+
+
+@app.command("merge", epilog="Exit codes: as of the runs together.")
+def merge_reports(
+    reports: Annotated[list[Path], typer.Argument(help="Reports (JSON) of single runs.")],
+    report: Annotated[Path | None, _option("Write the merged report as JSON.", OUT)] = None,
+    html: Annotated[Path | None, _option("Write it as a page with plots.", OUT)] = None,
+    json: JsonOption = False,
+) -> None:
+    """Add the reports of generators that ran together: counts and histograms, never averages."""
+    _check_folders(report, html)
+    told = [_read(file) for file in reports]
+    _tell(merge.merge(told, machine.command()), report, html, json)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        told = json_text.loads(file.read_bytes())
+    except OSError as error:
+        raise Problem(f"{file} cannot be read: {error.strerror}.", Exit.USAGE) from error
+    except ValueError as error:
+        raise Problem(f"{file} is no JSON.", Exit.USAGE) from error
+    if not isinstance(told, dict):
+        raise Problem(f"{file} is no report.", Exit.USAGE)
+    return told
+
+
+def _tell(told: dict[str, Any], report: Path | None, html: Path | None, json: bool) -> None:
     if json:
         output.as_json(told)
     else:

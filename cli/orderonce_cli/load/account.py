@@ -36,8 +36,12 @@ class Account:
 
 def account(tally: Tally, come: int) -> Account:
     """`come`: how many orders' moments had come when the sending ended."""
-    counts = _counts(tally, come)
-    lines = tuple(_door_lines(counts) + _line_lines(counts, tally.whole_line))
+    return account_of(_counts(tally, come), tally.whole_line)
+
+
+def account_of(counts: dict[str, int], whole_line: bool) -> Account:
+    """The column of these counts: one run's, or the sums of several."""
+    lines = tuple(_door_lines(counts) + _line_lines(counts, whole_line))
     return Account(lines, tuple(_failures(counts, lines)), counts)
 
 
@@ -87,7 +91,7 @@ def _door_lines(counts: dict[str, int]) -> list[Line]:
         less("dropped by the generator", "dropped", "its limit of orders in flight was reached"),
         Line("sent", counts["sent"], True, "at least one request or record went out"),
         less("denied at once", "denied_at_once", "422 order-denied: decided, never placed"),
-        less("refused", "refused", "an answer that no repetition changes"),
+        less("refused", "refused", "a definite no that is no order: 400, 401, 403, 404 …"),
         less("unanswered", "unanswered", "given up: accepted or not, no answer said so"),
         Line("accepted", counts["accepted"], True, "202, or acknowledged by Kafka"),
     ]

@@ -6,9 +6,11 @@ added to another one without losing anything, which averages of percentiles cann
 """
 
 import math
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hdrh.codec import HdrCookieException, HdrLengthException
 from hdrh.histogram import HdrHistogram
 
 LOWEST_US, HIGHEST_US, DIGITS = 1, 3_600_000_000, 3
@@ -28,6 +30,17 @@ class Latencies:
 
     def __init__(self) -> None:
         self._histogram: Any = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+
+    @classmethod
+    def decoded(cls, text: str) -> "Latencies":
+        """The histogram of a report. Raises ValueError for text that is none of ours."""
+        made = cls()
+        try:
+            found = HdrHistogram.decode(text)
+            made._histogram.add(found)
+        except (HdrCookieException, HdrLengthException, IndexError, zlib.error) as error:
+            raise ValueError(str(error)) from error
+        return made
 
     def record(self, seconds: float) -> None:
         """Below a microsecond counts as one, above an hour as an hour: a sample is never lost."""

@@ -11,6 +11,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from orderonce_cli.load.report import undecided
 from orderonce_cli.problems import Problem
 
 COLUMNS = ("p50", "p90", "p99", "p999", "max")
@@ -139,8 +140,8 @@ def _account(report: dict[str, Any]) -> str:
         rows.append(
             _row(("booked", f"{booked['booked']:,}", f"of {booked['filled']:,} filled"), "")
         )
-    for name, told in (("not a decision", report["refusals"]), ("reason", report["reasons"])):
-        rows += [_row((what, f"{count:,}", name), "part") for what, count in told.items()]
+    told = [*undecided(report), *(("reason", *each) for each in report["reasons"].items())]
+    rows += [_row((what, f"{count:,}", kind), "part") for kind, what, count in told]
     if report["retries"]:
         rows.append(_row(("repeated", f"{report['retries']:,}", "same key, same body"), "part"))
     return f'<table class="account">{"".join(rows)}</table>'

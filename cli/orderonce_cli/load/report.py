@@ -9,7 +9,7 @@ from typing import Any
 
 from orderonce_cli.load import hops
 from orderonce_cli.load.account import account
-from orderonce_cli.load.hops import percentile
+from orderonce_cli.load.hops import Latencies, percentile
 from orderonce_cli.load.plan import Plan, Target
 from orderonce_cli.load.ramp import BACKLOG_S
 from orderonce_cli.load.run import Run
@@ -63,6 +63,7 @@ def build(
         ],
         "counts": told.counts,
         "refusals": dict(tally.refusals.most_common()),
+        "refused": dict(tally.refused_by.most_common()),
         "reasons": dict(tally.reasons.most_common()),
         "retries": tally.retries,
         "booked": _booked(run, told.counts),
@@ -117,15 +118,32 @@ def _last_hop(run: Run) -> str:
 def _hops(tally: Tally, plan: Plan) -> dict[str, Any]:
     meaning = MEANING | (HTTP_MEANING if plan.via == "http" else {})
     return {
-        hop: {
-            "meaning": meaning[hop],
-            **tally.latencies[hop].summary(),
-            "curve": [[round(p, 4), round(ms, 3)] for p, ms in tally.latencies[hop].curve()],
-            "hdr": tally.latencies[hop].encoded(),
-        }
+        hop: hop_row(tally.latencies[hop], meaning[hop])
         for hop in hops.HOPS
         if tally.latencies[hop].count
     }
+
+
+def hop_row(latencies: Latencies, meaning: str) -> dict[str, Any]:
+    """One hop of the report; `hdr` holds every sample, and may be added to another one's."""
+    return {
+        "meaning": meaning,
+        **latencies.summary(),
+        "curve": [[round(p, 4), round(ms, 3)] for p, ms in latencies.curve()],
+        "hdr": latencies.encoded(),
+    }
+
+
+def undecided(report: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """(kind, answer, count) of what was neither accepted nor denied. A definite refusal is a
+    decision, though about no order; after anything else the same key may still be accepted.
+    """
+    refused = report["refused"]
+    return [("refused", what, count) for what, count in refused.items()] + [
+        ("no decision yet", what, count)
+        for what, count in report["refusals"].items()
+        if what not in refused
+    ]
 
 
 def _booked(run: Run, counts: dict[str, int]) -> dict[str, int] | None:

@@ -52,7 +52,8 @@ class Tally:
         self.ids: list[str | None] = [None] * count
         self.times = {hop: array("d", [NEVER]) * count for hop in hops.HOPS}
         self.latencies = {hop: Latencies() for hop in hops.HOPS}
-        self.refusals: Counter[str] = Counter()  # every answer but a decision, by name
+        self.refusals: Counter[str] = Counter()  # neither accepted nor denied, by name
+        self.refused_by: Counter[str] = Counter()  # of these, the definite ones: no repetition
         self.reasons: Counter[str] = Counter()  # of denials and of endings without a fill
         self.retries = 0
         self.late = 0
@@ -106,6 +107,7 @@ class Tally:
     def refused(self, number: int, why: str) -> None:
         self._decided(number, Outcome.REFUSED)
         self.refusals[why] += 1
+        self.refused_by[why] += 1
 
     def unanswered(self, number: int) -> None:
         self._decided(number, Outcome.UNANSWERED)

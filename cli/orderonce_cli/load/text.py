@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from orderonce_cli.load.hops import percentile
+from orderonce_cli.load.report import undecided
 from orderonce_cli.load.run import Run
 
 COLUMNS = ("p50", "p90", "p99", "p999", "max")
@@ -55,9 +56,10 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
             yield f"{mark} {row['name']:<26}{row['count']:>9,}  {row['meaning']}"
     if report["booked"] is not None:
         yield f"  {'booked of the filled':<26}{report['booked']['booked']:>9,}"
-    for name, told in (("not a decision", report["refusals"]), ("reason", report["reasons"])):
-        for what, count in told.items():
-            yield f"  {name}: {what}  {count:,}"
+    for kind, what, count in undecided(report):
+        yield f"  {kind}: {what}  {count:,}"
+    for what, count in report["reasons"].items():
+        yield f"  reason: {what}  {count:,}"
     if report["retries"]:
         yield f"  requests repeated with the same key: {report['retries']:,}"
     yield ""
@@ -89,6 +91,8 @@ def _surroundings(report: dict[str, Any]) -> Iterator[str]:
             why = "kept" if step["kept"] else "failed: " + "; ".join(step["reasons"])
             yield f"ramp {step['rate']:,.4g}/s {why}"
         yield report["ramp"]["verdict"]
+    for one in report.get("merged", ()):
+        yield f"merged: {one['run']} at {one['rate']:g}/s, {one['core_used']:.0%} of a core"
     for words in report["warnings"]:
         yield f"warning: {words}"
     for words in report["failures"]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from orderonce import NewOrder, requests
-from orderonce_shared.contracts.http import PlaceBody, read_body
+from orderonce_shared.contracts.http import PlaceBody
+from orderonce_shared.contracts.reading import read_body
 
 MARKET = NewOrder("paper-1", "BTC/USDT", "buy", "market", "0.001")
 
