@@ -3,12 +3,16 @@ position."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from orderonce_shared.contracts.commands import CancelCommand, PlaceCommand
+from orderonce_shared.contracts.wire import render_time
 from orderonce_shared.domain.identity import client_order_id
 from orderonce_shared.domain.lifecycle import State
+from orderonce_shared.domain.money import render_amount
+from orderonce_shared.domain.order import OrderTerms
 from orderonce_shared.domain.reasons import REASON_TEXT, EndingCode
 from orderonce_shared.runtime.database import Connection
 
@@ -32,7 +36,9 @@ class ClaimStore(PgStore):
     async def claim_places(
         self, connection: Connection, asked: "Sequence[Asked]"
     ) -> list[Placement]:
+        """The rows that are ours now, made of the commands: the database tells only what it set."""
         pairs = [(a, a.command) for a in asked if isinstance(a.command, PlaceCommand)]
+        ids = [client_order_id(c.client, c.key) for _, c in pairs]
         found = await connection.fetch(
             Q["claim_places"],
             [c.order_id for _, c in pairs],
@@ -41,14 +47,14 @@ class ClaimStore(PgStore):
             [c.account for _, c in pairs],
             [c.venue for _, c in pairs],
             [c.symbol for _, c in pairs],
-            [client_order_id(c.client, c.key) for _, c in pairs],
+            ids,
             [c.side.value for _, c in pairs],
             [c.type.value for _, c in pairs],
-            [c.quantity for _, c in pairs],
-            [c.price for _, c in pairs],
+            [_text(c.quantity) for _, c in pairs],
+            [_text(c.price) for _, c in pairs],
             [c.time_in_force.value for _, c in pairs],
             [c.post_only for _, c in pairs],
-            [c.expires_at for _, c in pairs],
+            [render_time(c.expires_at) for _, c in pairs],
             [a.payload_hash for a, _ in pairs],
             [c.key_id for _, c in pairs],
             [c.accept_seq for _, c in pairs],
@@ -57,9 +63,62 @@ class ClaimStore(PgStore):
             [c.timeline for _, c in pairs],
             self.timeline,
             self.owner,
-            [c.quote_quantity for _, c in pairs],
+            [_text(c.quote_quantity) for _, c in pairs],
         )
-        return [placement(row) for row in found]
+        kept = {row["order_id"]: row for row in found}
+        return [
+            self._claimed(a, c, id, kept[c.order_id])
+            for (a, c), id in zip(pairs, ids, strict=True)
+            if c.order_id in kept
+        ]
+
+    def _claimed(self, asked: "Asked", c: PlaceCommand, id: str, kept: Row) -> Placement:
+        """As the query `claim_places` and the columns' defaults make a row."""
+        return Placement(
+            order_id=c.order_id,
+            client=c.client,
+            key=c.key,
+            account=c.account,
+            venue=c.venue,
+            symbol=c.symbol,
+            client_order_id=id,
+            terms=OrderTerms(
+                c.account,
+                c.symbol,
+                c.side,
+                c.type,
+                c.quantity,
+                c.price,
+                c.time_in_force,
+                c.post_only,
+                c.quote_quantity,
+            ),
+            expires_at=c.expires_at,
+            traceparent=asked.traceparent,
+            timeline=self.timeline,
+            version=1,
+            state=State.CLAIMED,
+            attempt=0,
+            signed_at_ms=None,
+            window_ms=None,
+            sent_at=None,
+            cancel_requested=False,
+            venue_order_id=None,
+            filled_quantity=Decimal(0),
+            filled_cost=Decimal(0),
+            fees=(),
+            reason_code=None,
+            reason_detail=None,
+            refusals=0,
+            last_refusal=None,
+            owner=self.owner,
+            next_at=kept["next_at"],
+            settled=False,
+            created_at=kept["created_at"],
+            updated_at=kept["updated_at"],
+            key_id=c.key_id,
+            payload_hash=asked.payload_hash,
+        )
 
     async def venues(self, connection: Connection, accounts: Sequence[str]) -> dict[str, str]:
         """account -> its venue, of those that are admitted."""
@@ -182,3 +241,7 @@ class ClaimStore(PgStore):
             raise TimelineError(
                 f"the database is on history {present}, these rows on {self.timeline}"
             )
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else render_amount(amount)

@@ -5,6 +5,7 @@ else's order costs nothing. A row that is missing here, or no longer as it is in
 no word wrong: the CAS compares, and REST stays behind the stream.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from orderonce_shared.domain.lifecycle import FINAL, State
@@ -20,7 +21,8 @@ class Known:
     """Rows that are or were at the venue."""
 
     live: dict[str, Placement] = field(default_factory=dict)
-    ended: dict[str, Placement] = field(default_factory=dict)  # oldest first
+    # Oldest first; a plain dict looks at every place that was emptied to find its first.
+    ended: OrderedDict[str, Placement] = field(default_factory=OrderedDict)
 
     def get(self, client_order_id: str) -> Placement | None:
         return self.live.get(client_order_id) or self.ended.get(client_order_id)
@@ -35,7 +37,7 @@ class Known:
             self.live.pop(name, None)
             self.ended[name] = row
             if len(self.ended) > ENDED_MAX:
-                del self.ended[next(iter(self.ended))]
+                self.ended.popitem(last=False)
         elif before is not None or (row.state is not State.CLAIMED and len(self.live) < LIVE_MAX):
             self.ended.pop(name, None)
             self.live[name] = row

@@ -29,10 +29,9 @@ from orderonce_shared.runtime.failpoints import Failpoints
 from orderonce_shared.runtime.process import Process
 from orderonce_shared.runtime.tracing import Span
 from orderonce_shared.venues.errors import VenueUnreachable
-from orderonce_shared.venues.wire import surely_unsent
 
 from orderonce_executor.core import Bar, Barred, Replied
-from orderonce_executor.lanes import WAITING_S, Lane, Lanes, request_of
+from orderonce_executor.lanes import WAITING_S, Lane, Lanes, request_of, say_turn
 from orderonce_executor.metrics import Metrics
 from orderonce_executor.owners import Owner
 from orderonce_executor.placement import Placement
@@ -42,6 +41,7 @@ from orderonce_executor.store import DATABASE_TROUBLE, PgStore
 from orderonce_executor.words import verdict_name
 
 CAS_ROWS = 64  # what one statement may lock; at 4 ms each that is 16,000 orders/s
+UNRECORDED_MAX = 200  # answers that wait to be stored: one transaction of the recorder
 IDLE_S = 0.5
 HALF_WINDOW = 0.5
 
@@ -53,7 +53,6 @@ class Sender:
     recorder: Recorder
     owner: Owner
     limits: SendLimits
-    venue_timeout_s: float
     process: Process
     clock: Clock
     metrics: Metrics
@@ -135,6 +134,7 @@ class Sender:
         lane = self.lanes.served.get(placement.account)
         begin = self.process.tracing.begin
         unused = True
+        holds_connection = True
         try:
             verdict: PlaceVerdict = Unsent("the account is no longer served")
             if lane is not None:
@@ -144,8 +144,16 @@ class Sender:
                 await self.failpoints.hit("after_reply")
             unused = isinstance(verdict, Unsent)
             self.metrics.verdicts.labels(verdict_name(verdict)).inc()
+            if lane is not None:
+                turn = lane.breaker.heard(placement.order_id, verdict, self.clock.monotonic())
+                say_turn(self.process, placement.account, turn)
             fills, known = await self._fills(lane, placement, verdict)
             self.recorder.off_the_wire(placement)
+            # Placed: the next order may have the connection while this one is recorded. Not after
+            # a refusal, whose pause comes with its record, nor when records have fallen behind.
+            if isinstance(verdict, Acknowledged) and len(self.recorder.jobs) < UNRECORDED_MAX:
+                holds_connection = False
+                self._free_connection(placement, unused=False)
             record = begin("record", span.traceparent, fills=len(fills))
             row = await self.recorder.hear(
                 Hearing(placement, Replied(placement.attempt, verdict, known), fills)
@@ -154,14 +162,18 @@ class Sender:
             span.end(state="kept" if row is None else row.state.value)
         finally:
             self.recorder.off_the_wire(placement)
-            self.lanes.give_back(placement, unused=unused)
+            if holds_connection:
+                self._free_connection(placement, unused=unused)
             self.lanes.release(placement)
             self.in_flight.pop(placement.order_id, None)
-            self.lanes.wake.set()
+
+    def _free_connection(self, placement: Placement, *, unused: bool) -> None:
+        self.lanes.give_back(placement, unused=unused)
+        self.lanes.wake.set()
 
     async def _call(self, lane: Lane, placement: Placement, returned_at: float) -> PlaceVerdict:
-        """The only line that writes an order to a venue, under a time-out and after R5's local
-        check."""
+        """The only line that writes an order to a venue, after R5's local check. The door has the
+        time-out, and says whether a byte may have left."""
         assert placement.window_ms is not None
         late = self.clock.monotonic() - returned_at
         if late > HALF_WINDOW * placement.window_ms / 1000:
@@ -171,13 +183,7 @@ class Sender:
         self.metrics.sends.inc()
         begun = self.clock.monotonic()
         try:
-            async with asyncio.timeout(self.venue_timeout_s):
-                return await lane.door.place(request_of(placement))
-        except TimeoutError as error:
-            # Cancelling does not unsend: unless no byte can have left, nothing is known.
-            if error.__cause__ is not None and surely_unsent(error.__cause__):
-                return Unsent("no connection within the time-out")
-            return Silence("no answer within the time-out", {})
+            return await lane.door.place(request_of(placement))
         finally:
             self.metrics.send_s.observe(self.clock.monotonic() - begun)
 

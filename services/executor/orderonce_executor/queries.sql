@@ -62,15 +62,15 @@ SELECT a.order_id, a.client, a.key, a.account, a.venue, a.symbol, a.client_order
     a.quote_quantity, a.price, a.time_in_force, a.post_only, a.expires_at, a.payload_hash, a.key_id, a.accept_seq, a.seq,
     a.traceparent, a.asked_timeline, $21, 1, 'claimed', $22, clock_timestamp() + interval '2 seconds'
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-              $10::numeric[], $11::numeric[], $12::text[], $13::boolean[], $14::timestamptz[], $15::text[], $16::text[],
-              $17::bigint[], $18::integer[], $19::text[], $20::text[], $23::numeric[])
+              $10::text[]::numeric[], $11::text[]::numeric[], $12::text[], $13::boolean[], $14::text[]::timestamptz[],
+              $15::text[], $16::text[], $17::bigint[], $18::integer[], $19::text[], $20::text[], $23::text[]::numeric[])
     AS a (order_id, client, key, account, venue, symbol, client_order_id, side, type, quantity, price, time_in_force,
           post_only, expires_at, payload_hash, key_id, accept_seq, seq, traceparent, asked_timeline, quote_quantity)
  WHERE control.timeline() = $21
    AND NOT EXISTS (SELECT FROM executor.command c WHERE c.client = a.client AND c.key = a.key)
  ORDER BY a.client, a.key
 ON CONFLICT DO NOTHING
-RETURNING *
+RETURNING order_id, next_at, created_at, updated_at
 
 -- name: claim_commands
 -- R3 for cancels. No key of a place.
@@ -187,8 +187,8 @@ UPDATE executor.placement p
        reason_code = a.reason_code, reason_detail = a.reason_detail, refusals = a.refusals,
        last_refusal = a.last_refusal, next_at = a.next_at, settled = a.settled,
        version = p.version + 1, updated_at = clock_timestamp()
-  FROM (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::boolean[], $5::text[], $6::numeric[], $7::numeric[],
-              $8::text[], $9::text[], $10::text[], $11::integer[], $12::text[], $13::timestamptz[], $14::boolean[])
+  FROM (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::boolean[], $5::text[], $6::text[]::numeric[], $7::text[]::numeric[],
+              $8::text[], $9::text[], $10::text[], $11::integer[], $12::text[], $13::text[]::timestamptz[], $14::boolean[])
           AS a (order_id, version, state, cancel_requested, venue_order_id, filled_quantity, filled_cost, fees, reason_code,
                 reason_detail, refusals, last_refusal, next_at, settled) ORDER BY order_id) a
  WHERE p.order_id = a.order_id AND p.version = a.version AND p.timeline = $15 AND (SELECT control.timeline()) = $15
@@ -229,8 +229,9 @@ INSERT INTO executor.fill (venue, account, symbol, trade_id, venue_order_id, sid
     liquidity, traded_at, raw)
 SELECT a.venue, a.account, a.symbol, a.trade_id, a.venue_order_id, a.side, a.order_id, a.quantity, a.price, a.cost,
        a.fees::jsonb, a.liquidity, a.traded_at, a.raw::jsonb
-  FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::numeric[],
-              $9::numeric[], $10::numeric[], $11::text[], $12::text[], $13::timestamptz[], $14::text[])
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::text[]::numeric[],
+              $9::text[]::numeric[], $10::text[]::numeric[], $11::text[], $12::text[], $13::text[]::timestamptz[],
+              $14::text[])
     AS a (venue, account, symbol, trade_id, venue_order_id, side, order_id, quantity, price, cost, fees, liquidity, traded_at,
           raw)
  ORDER BY a.venue, a.account, a.symbol, a.trade_id, a.venue_order_id, a.side
@@ -343,3 +344,8 @@ SELECT count(*) FILTER (WHERE state = 'claimed') AS claimed, count(*) FILTER (WH
        coalesce(extract(epoch FROM clock_timestamp() - min(sent_at) FILTER (WHERE state = 'unknown')), 0)::float8 AS oldest_unknown_s,
        (SELECT count(*) FROM executor.outbox WHERE owner = $1) AS outbox
   FROM executor.placement WHERE owner = $1 AND NOT settled
+
+-- name: unknowns
+-- How many orders of each account are in doubt: many pause its sends (R12).
+SELECT account, count(*) AS orders FROM executor.placement
+ WHERE owner = $1 AND NOT settled AND state = 'unknown' GROUP BY account

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from orderonce_shared.contracts.topics import prefixed
-from orderonce_shared.runtime.kafka import Outgoing
+from orderonce_shared.runtime.kafka_publisher import Outgoing
 from orderonce_shared.runtime.process import Process
 
 from orderonce_executor.ports import Posted

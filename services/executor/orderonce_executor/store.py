@@ -11,6 +11,8 @@ from uuid import UUID
 
 import asyncpg
 import orjson
+from orderonce_shared.contracts.wire import render_time
+from orderonce_shared.domain.money import render_amount
 from orderonce_shared.domain.order import Instrument
 from orderonce_shared.domain.venue import Fee, VenueFill
 from orderonce_shared.runtime.database import Connection, Pool
@@ -57,6 +59,8 @@ Q = load_queries(Path(__file__).parent / "queries.sql")
 DATABASE_TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)  # one row's own fault
 DEADLOCK_TRIES = 3
+# Beyond 64 KiB asyncpg grows a statement's buffer by 1 KiB at a time, and copies it each time.
+POST_ROWS = 64
 
 
 class TimelineError(RuntimeError):
@@ -157,19 +161,21 @@ class PgStore:
         return hits
 
     async def post(self, connection: Connection, letters: Sequence[Letter]) -> list[Posted]:
-        if not letters:
-            return []
-        found = await connection.fetch(
-            Q["post"],
-            self.owner,
-            [x.topic for x in letters],
-            [x.key for x in letters],
-            [x.value for x in letters],
-            [headers_to_text(x) for x in letters],
-        )
-        ids = sorted(row["id"] for row in found)
-        assert len(ids) == len(letters)
-        return [Posted(id, letter) for id, letter in zip(ids, letters, strict=True)]
+        posted: list[Posted] = []
+        for begin in range(0, len(letters), POST_ROWS):
+            some = letters[begin : begin + POST_ROWS]
+            found = await connection.fetch(
+                Q["post"],
+                self.owner,
+                [x.topic for x in some],
+                [x.key for x in some],
+                [x.value for x in some],
+                [headers_to_text(x) for x in some],
+            )
+            ids = sorted(row["id"] for row in found)
+            assert len(ids) == len(some)
+            posted += [Posted(id, letter) for id, letter in zip(ids, some, strict=True)]
+        return posted
 
     # ---- R4
 
@@ -308,6 +314,11 @@ class PgStore:
     async def counts(self) -> Row:
         return await self.pool.fetchrow(Q["counts"], self.owner)
 
+    async def unknowns(self) -> dict[str, int]:
+        """Account -> its UNKNOWN orders, where there are any."""
+        rows = await self.pool.fetch(Q["unknowns"], self.owner)
+        return {row["account"]: row["orders"] for row in rows}
+
 
 async def remember_timeline(pool: Pool) -> tuple[str, str]:
     """(the history that our rows belong to, the present one)."""
@@ -362,12 +373,12 @@ async def _insert_fills(connection: Connection, changes: Sequence[Change]) -> li
         [f.venue_order_id for _, f in pairs],
         [f.side.value for _, f in pairs],
         [p.order_id for p, _ in pairs],
-        [f.quantity for _, f in pairs],
-        [f.price for _, f in pairs],
-        [f.cost for _, f in pairs],
+        [render_amount(f.quantity) for _, f in pairs],
+        [render_amount(f.price) for _, f in pairs],
+        [render_amount(f.cost) for _, f in pairs],
         [orjson.dumps(fees_to_json(f.fees)).decode() for _, f in pairs],
         [f.liquidity for _, f in pairs],
-        [f.traded_at for _, f in pairs],
+        [render_time(f.traded_at) for _, f in pairs],
         [orjson.dumps(f.raw, default=str).decode() for _, f in pairs],
     )
     new = {(r["order_id"], r["trade_id"], r["venue_order_id"], r["side"]) for r in found}

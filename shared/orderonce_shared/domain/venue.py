@@ -116,6 +116,7 @@ class Unsent:
     """No byte of the request was written."""
 
     detail: str
+    unreachable: bool = field(default=False, compare=False)  # no connection came to stand
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ spot.py), and it costs less than half. Nothing here retries a create. Reads sign
 time: its clock as last heard plus our monotonic clock.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Self
@@ -47,7 +46,7 @@ from orderonce_shared.venues.spot import (
     read_mid_price,
     venue_symbol,
 )
-from orderonce_shared.venues.wire import PASSAGE, Passage, Session, mark_cancelled, read_json
+from orderonce_shared.venues.wire import PASSAGE, Passage, Session, read_json
 
 __all__ = ["Door", "ReadOnlyDoor", "VenueUnreachable"]
 
@@ -124,8 +123,7 @@ class Door:
     async def place(self, request: PlaceRequest) -> PlaceVerdict:
         """Sends one create, once, with exactly the request's stamp, window, id and terms.
 
-        Never raises but for CancelledError, which `wire.surely_unsent` can be asked about, and
-        ReadOnlyDoor.
+        Ends within the time-out. Never raises but for CancelledError and ReadOnlyDoor.
         """
         self._must_write()
         not_after = self._monotonic() + SEND_WITHIN * request.window_ms / 1_000
@@ -302,9 +300,6 @@ class Door:
         passage_token, stamp_token = PASSAGE.set(passage), STAMP.set(stamp)
         try:
             await getattr(self._exchange, endpoint)(dict(parameters))
-        except asyncio.CancelledError as cancelled:
-            mark_cancelled(cancelled, passage)
-            raise
         except Exception as error:
             passage.error = _names(error)
         finally:

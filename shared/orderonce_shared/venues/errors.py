@@ -93,7 +93,7 @@ def hear_place(
 ) -> PlaceVerdict:
     """The verdict on one create. Total: whatever came back, one of the six."""
     if passage.surely_unsent:
-        return Unsent(passage.error or "not sent")
+        return Unsent(passage.error or "not sent", unreachable=passage.dialled)
     if passage.status is None:
         return Silence(describe(passage, secrets), raw_evidence(passage, secrets))
     data = read_json(passage.text)
@@ -124,7 +124,8 @@ def hear_place(
 
 def _acknowledged(request: PlaceRequest, data: Any) -> Acknowledged:
     order = read_order(data, request.terms.symbol, request.client_order_id, "clientOrderId")
-    return Acknowledged(replace(order, fills=read_immediate_fills(order)))
+    fills = read_immediate_fills(order)
+    return Acknowledged(replace(order, fills=fills) if fills else order)
 
 
 def hear_cancel(

@@ -8,6 +8,7 @@ variable (each concurrent order has its own); and `fetch()`, the one place that 
 passes, compares what was signed with what was stored before any byte is written.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class Stamp:
     parameters: Mapping[str, str]  # of characters that no address encoding changes
     not_after: float  # monotonic seconds: half the window after the door took the request
 
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~=&-]*", re.ASCII)  # what urllib.parse.quote leaves alone
 
 STAMP: ContextVar[Stamp | None] = ContextVar("orderonce_venue_stamp", default=None)
 
@@ -68,8 +71,8 @@ def check_signed(stamp: Stamp | None, url: str, order_url: str, body: object) ->
 
 
 class FencedBinance(_Binance):  # type: ignore[misc]
-    """ccxt's Binance class with `nonce` and `fetch` fenced, and its answer hook noted. Nothing else
-    differs.
+    """ccxt's Binance class with `nonce` and `fetch` fenced, its answer hook noted, and a shorter
+    way to the same text of a create. Nothing else differs.
     """
 
     order_url: str
@@ -84,6 +87,17 @@ class FencedBinance(_Binance):  # type: ignore[misc]
         """
         stamp = STAMP.get()
         return stamp.signed_at_ms if stamp is not None else self.venue_now_ms()
+
+    def urlencode(self, params: Any, doseq: bool = False, sort: bool = False) -> Any:
+        """ccxt's, but the parameters of a create, which no encoding changes, are written as they
+        are: a fifth of the whole call. `check_signed` compares what was signed all the same.
+        """
+        if STAMP.get() is not None:
+            plain = "&".join([f"{name}={value}" for name, value in params.items()])
+            separators = plain.count("&") + 1, plain.count("=")
+            if separators == (len(params), len(params)) and _PLAIN.fullmatch(plain):
+                return plain
+        return super().urlencode(params, doseq, sort)
 
     async def fetch(
         self, url: str, method: str = "GET", headers: Any = None, body: Any = None

@@ -9,6 +9,8 @@ there on any end but a whole answer leaves the order SENDING, which is looked up
 """
 
 import asyncio
+import re
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,12 +19,16 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
+from aiohappyeyeballs import start_connection
 
 from orderonce_shared.venues.wire import KEEP_ALIVE_S, PASSAGE
 
 MAX_ANSWER_BYTES = (
     1024 * 1024
 )  # an order's answer has a few KiB, a proxy's error page not much more
+CLOSES_SOONER_S = 1
+NEXT_ADDRESS_S = 0.25  # RFC 8305's advice
+_TIMEOUT = re.compile(r"(?:^|[\s,;])timeout\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE | re.ASCII)
 
 
 class NoAnswer(Exception):
@@ -39,6 +45,14 @@ class Answer:
 
     def text(self) -> str:
         return self.body.decode("utf-8", "replace")
+
+
+def idle_limit_s(keep_alive: str) -> float:
+    """How long a connection may rest after an answer with this `Keep-Alive` header; 0: not at all.
+    The venue has counted since before its answer was here, hence the margin.
+    """
+    told = [int(text) for text in _TIMEOUT.findall(keep_alive)]
+    return min([KEEP_ALIVE_S, *(max(0, seconds - CLOSES_SOONER_S) for seconds in told)])
 
 
 class Posts:
@@ -64,7 +78,7 @@ class Posts:
         )
         self._timeout_s = timeout_s
         self._monotonic = monotonic
-        self._idle: deque[tuple[float, _Connection]] = deque()
+        self._idle: deque[tuple[float, _Connection]] = deque()  # until when each may be used
         self._open: set[_Connection] = set()
 
     async def post(self, headers: Mapping[str, str], body: str) -> Answer:
@@ -74,12 +88,19 @@ class Posts:
         if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
             raise NoAnswer("a header holds a line break: nothing was sent")
         request = f"{self._head}{lines}Content-Length: {len(raw)}\r\n\r\n".encode() + raw
-        async with asyncio.timeout(self._timeout_s):
-            connection = self._warm() or await self._connect()
-            passage = PASSAGE.get()
-            if passage is not None:
-                passage.connected = True
-            return await connection.send(request)
+        left_s = self._timeout_s
+        connection = self._warm()
+        if connection is None:
+            if (dialling := PASSAGE.get()) is not None:
+                dialling.dialled = True
+            begun = self._monotonic()
+            async with asyncio.timeout(left_s):
+                connection = await self._connect()
+            left_s = max(0.0, left_s - (self._monotonic() - begun))
+        passage = PASSAGE.get()
+        if passage is not None:
+            passage.connected = True
+        return await connection.send(request, left_s)
 
     def close(self) -> None:
         """Ends all connections; requests under way raise NoAnswer."""
@@ -89,29 +110,43 @@ class Posts:
     def _warm(self) -> "_Connection | None":
         """The connection that rested for the shortest time; those that rested too long are ended:
         the venue is about to do so, and a create that meets that is UNKNOWN."""
-        oldest = self._monotonic() - KEEP_ALIVE_S
-        while self._idle and self._idle[0][0] < oldest:
+        now = self._monotonic()
+        while self._idle and self._idle[0][0] <= now:
             self._idle.popleft()[1].abort()
         while self._idle:
-            _, connection = self._idle.pop()
-            if connection.usable:
+            ends, connection = self._idle.pop()
+            if ends > now and connection.usable:
                 return connection
+            connection.abort()
         return None
 
     async def _connect(self) -> "_Connection":
-        _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: _Connection(self._rest, self._open), self._host, self._port, ssl=self._tls
+        """To whichever of the host's addresses answers first: an IPv6 that is a black hole must not
+        cost an order its deadline. uvloop's own connecting tries one after the other.
+        """
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        connected = await start_connection(
+            found, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1, loop=loop
+        )
+        _, connection = await loop.create_connection(
+            lambda: _Connection(self._rest, self._open),
+            sock=connected,
+            ssl=self._tls,
+            server_hostname=self._host if self._tls else None,
         )
         return connection
 
-    def _rest(self, connection: "_Connection") -> None:
-        self._idle.append((self._monotonic(), connection))
+    def _rest(self, connection: "_Connection", idle_s: float) -> None:
+        self._idle.append((self._monotonic() + idle_s, connection))
 
 
 class _Connection(asyncio.Protocol):
     """One connection, one request at a time; it ends with whatever is not a whole answer."""
 
-    def __init__(self, rest: Callable[["_Connection"], None], registry: set["_Connection"]) -> None:
+    def __init__(
+        self, rest: Callable[["_Connection", float], None], registry: set["_Connection"]
+    ) -> None:
         self._rest = rest
         self._registry = registry
         self._transport: asyncio.Transport | None = None
@@ -125,18 +160,22 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    async def send(self, request: bytes) -> Answer:
+    async def send(self, request: bytes, limit_s: float) -> Answer:
+        """A timer of its own: `asyncio.timeout` costs three times as much, on every order."""
         assert self._transport is not None
         assert self._waiter is None, "one request at a time"
-        waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Answer] = loop.create_future()
         self._waiter = waiter
         self._parser = httptools.HttpResponseParser(self)
         self._size = 0
         self._begin()
         self._transport.write(request)
+        timer = loop.call_later(limit_s, self._give_up)
         try:
             return await waiter
         finally:
+            timer.cancel()
             if self._waiter is waiter:  # else it rests already, or carries another request
                 self.abort()  # an answer that is still to come belongs to nobody
 
@@ -189,21 +228,29 @@ class _Connection(asyncio.Protocol):
         if 100 <= status <= 199:
             self._begin()  # interim: the answer follows
             return
-        coded = [v for k, v in self._answer.headers.items() if k.lower() == "content-encoding"]
-        if any(value.lower() != "identity" for value in coded):
-            self._fail("the answer is encoded, which was not asked for")
-            return
+        idle_s: float = KEEP_ALIVE_S
+        for name, text in self._answer.headers.items():
+            match name.lower():
+                case "content-encoding" if text.lower() != "identity":
+                    self._fail("the answer is encoded, which was not asked for")
+                    return
+                case "keep-alive":
+                    idle_s = min(idle_s, idle_limit_s(text))
         self._answer.status, self._answer.body = status, b"".join(self._chunks)
         waiter, self._waiter = self._waiter, None
         waiter.set_result(self._answer)
         self._begin()  # what may still follow is no part of it
-        if self._parser.should_keep_alive():
-            self._rest(self)
+        if idle_s > 0 and self._parser.should_keep_alive():
+            self._rest(self, idle_s)
         else:
             self.abort()
 
     def _begin(self) -> None:
         self._answer, self._chunks = Answer(), []
+
+    def _give_up(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(TimeoutError("no answer within the time-out"))
 
     def _fail(self, why: str) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -337,7 +337,7 @@ def _fees(data: Mapping[str, Any]) -> tuple[Fee, ...]:
 
 
 def _amount(data: Any, name: str) -> Decimal:
-    value = data.get(name) if isinstance(data, Mapping) else None
+    value = data.get(name) if isinstance(data, dict) else None
     negative = isinstance(value, str) and value.startswith("-") and name == "commission"
     try:
         text = value[1:] if negative and isinstance(value, str) else value

@@ -7,7 +7,6 @@ half a body, an `InvalidOrder` a duplicate, and `create_order` may return althou
 False proves that none was.
 """
 
-import asyncio
 import re
 import ssl
 from contextvars import ContextVar
@@ -30,6 +29,7 @@ _SIGNATURE = re.compile(r"(?i)(signature[\"']?\s*[=:]\s*[\"']?)[A-Za-z0-9%+/=_-]
 class Passage:
     """One request's way: filled in while it travels."""
 
+    dialled: bool = False  # it had to make a connection first
     connected: bool = False  # it held a connection: from here on bytes may be out
     status: int | None = None
     text: str | None = None  # the whole body as received; None when none was read to its end
@@ -43,18 +43,6 @@ class Passage:
 
 
 PASSAGE: ContextVar[Passage | None] = ContextVar("orderonce_venue_passage", default=None)
-
-
-def mark_cancelled(cancelled: asyncio.CancelledError, passage: Passage) -> None:
-    """Writes on the exception whether bytes may be out; `surely_unsent` reads it."""
-    cancelled.__dict__["orderonce_surely_unsent"] = passage.surely_unsent
-
-
-def surely_unsent(cancelled: BaseException) -> bool:
-    """For who catches the CancelledError that came out of `place`: True only if no byte was
-    written.
-    """
-    return bool(cancelled.__dict__.get("orderonce_surely_unsent", False))
 
 
 class Session:

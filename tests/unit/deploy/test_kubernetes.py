@@ -6,11 +6,15 @@ Needs `kubectl` or `kustomize` on the path; no cluster and no network.
 
 import re
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
+import yaml  # type: ignore[import-untyped]
+from orderonce_api import main as order_api
 from orderonce_cli.stack.layout import CHECKOUT
 from orderonce_paper.settings import _parser as paper_parser
+from orderonce_shared.runtime.process import STOP_LIMIT_S, http_server
 from pydantic import SecretStr
 
 from tests.unit.deploy.manifests import (
@@ -203,5 +207,80 @@ def test_selectors_and_targets_meet_something() -> None:
             d for d in of_kind("Deployment") if d["metadata"]["name"] == one["metadata"]["name"]
         ]
         assert "replicas" not in target["spec"], "an apply would undo what the autoscaler did"
+    labels += [  # of the pods that the operators make
+        {"cnpg.io/cluster": one["metadata"]["name"]}
+        for one in everything()
+        if one["apiVersion"] == "postgresql.cnpg.io/v1" and one["kind"] == "Cluster"
+    ]
     for one in of_kind("NetworkPolicy"):
         assert any(matches(one["spec"]["podSelector"], found) for found in labels), one["metadata"]
+
+
+def policy(name: str) -> dict[str, Any]:
+    (found,) = [one for one in of_kind("NetworkPolicy") if one["metadata"]["name"] == name]
+    return dict(found["spec"])
+
+
+def test_every_pod_of_ours_may_ask_for_names_wherever_they_are_served() -> None:
+    """CoreDNS under a label of its own, and NodeLocal DNSCache, which is no pod to a policy."""
+    for name in (SERVICES, "jobs"):
+        (rule,) = [
+            one for one in policy(name)["egress"] if {"protocol": "UDP", "port": 53} in one["ports"]
+        ]
+        assert {"protocol": "TCP", "port": 53} in rule["ports"]
+        assert {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}
+        } in rule["to"]
+        assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in rule["to"]
+        assert any("k8s-app" in str(one) for one in rule["to"])
+    names = {
+        name
+        for name, labels, _ in pods()
+        if any(matches(policy(one)["podSelector"], labels) for one in (SERVICES, "jobs"))
+    }
+    assert names == {"order-api", "executor", "ledger", "migrate", "topics"}
+
+
+def test_only_those_that_use_kafka_and_postgres_reach_them() -> None:
+    """By what the pods are given: a broker's address, a database's URL. Both ends say the same."""
+    (kafka,) = of_kind("Kafka")
+    (listener,) = kafka["spec"]["kafka"]["listeners"]
+    (postgres,) = [r for r in policy("postgres")["ingress"] if r["ports"] == [POSTGRES_PORT]]
+    peers = {
+        "KAFKA_BOOTSTRAP": listener["networkPolicyPeers"],
+        "DATABASE_URL_FILE": postgres["from"],
+    }
+    seen = dict.fromkeys(peers, 0)
+    for name, labels, pod in pods():
+        given = {variable for one in containers(pod) for variable in environment(one)}
+        for ending, allowed in peers.items():
+            uses = any(variable.endswith(ending) for variable in given)
+            assert uses == any(matches(one["podSelector"], labels) for one in allowed), (
+                name,
+                ending,
+            )
+            seen[ending] += uses
+    assert all(count >= 4 for count in seen.values()), seen
+    for name in (SERVICES, "jobs"):
+        _, to_kafka, to_postgres = policy(name)["egress"]
+        assert to_kafka["ports"] == [{"protocol": "TCP", "port": listener["port"]}]
+        assert to_postgres["ports"] == [POSTGRES_PORT]
+
+
+SERVICES = "all-to-names-kafka-and-postgres"
+POSTGRES_PORT = {"protocol": "TCP", "port": 5432}
+
+
+def test_compose_and_the_manifests_grant_the_time_that_a_stop_takes() -> None:
+    """Answers in flight, what they committed, the loops, the pool: killed sooner, a process leaves
+    to others what it had promised."""
+    compose = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["services"]
+    answers_s = http_server(None).config.timeout_graceful_shutdown
+    assert answers_s is not None
+    needed_s = answers_s + order_api.FLUSH_LIMIT_S + STOP_LIMIT_S + order_api.CLOSE_LIMIT_S
+    for name, _, pod in pods():
+        if name in ("order-api", "executor", "ledger"):
+            granted = pod["terminationGracePeriodSeconds"]
+            assert granted > needed_s, name
+            (found,) = {v["stop_grace_period"] for k, v in compose.items() if k.startswith(name)}
+            assert found == f"{granted}s"

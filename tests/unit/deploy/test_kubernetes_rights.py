@@ -1,6 +1,7 @@
 """The Kubernetes manifests: who may read which secret, who may talk to whom, what is kept twice."""
 
 import re
+from ipaddress import ip_network
 
 from orderonce_shared.contracts.topics import PARTITIONS
 
@@ -91,13 +92,19 @@ def test_nobody_is_heard_but_by_rule_and_nobody_is_open_to_all() -> None:
                 assert rule["ports"], name
 
 
+def is_of_the_node(cidr: str) -> bool:
+    """One link-local address: it never leaves the machine."""
+    network = ip_network(cidr)
+    return network.is_link_local and network.num_addresses == 1
+
+
 def test_only_executor_and_ledger_may_reach_the_internet() -> None:
     outside = {
         name
         for name, labels, _ in pods()
         for spec in policies_of(labels, "Egress")
         for rule in spec.get("egress", [])
-        if any("ipBlock" in to for to in rule["to"])
+        if any("ipBlock" in to and not is_of_the_node(to["ipBlock"]["cidr"]) for to in rule["to"])
     }
     assert outside == {"executor", "ledger"}
 

@@ -12,9 +12,9 @@ import pytest
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError, MessageSizeTooLargeError
-from orderonce_shared.runtime import kafka
+from orderonce_shared.runtime import kafka_consumer, kafka_publisher
 from orderonce_shared.runtime import process as process_module
-from orderonce_shared.runtime.kafka import Outgoing, Publisher
+from orderonce_shared.runtime.kafka_publisher import Outgoing, Publisher
 from orderonce_shared.runtime.process import Process
 
 RECORDS = [Outgoing("orders.events", "paper-1", b"{}", []) for _ in range(3)]
@@ -28,8 +28,8 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Process:
 
 @pytest.fixture
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka, "PUBLISH_LIMIT_S", 0.5)
-    monkeypatch.setattr(kafka, "CLOSE_LIMIT_S", 0.5)
+    monkeypatch.setattr(kafka_publisher, "PUBLISH_LIMIT_S", 0.5)
+    monkeypatch.setattr(kafka_publisher, "CLOSE_LIMIT_S", 0.5)
 
 
 @pytest.fixture
@@ -101,12 +101,28 @@ def outgoing(*values: bytes) -> list[Outgoing]:
 async def test_each_record_has_its_own_flag_and_a_failed_producer_is_built_anew(
     publisher: Publisher, short_limits: None
 ) -> None:
-    producer = Producer()
+    producer, replaced = Producer(), []
     publisher._producer = producer
+    publisher._on_replaced = lambda: replaced.append(1)
 
     assert await publisher.publish(outgoing(b"a", b"silent", b"b")) == [True, False, True]
     assert producer.stopped
     assert publisher._producer is None
+    assert len(replaced) == 1
+
+
+async def test_a_late_failure_does_not_close_the_producer_that_came_after(
+    publisher: Publisher, short_limits: None
+) -> None:
+    """Two tasks fail with the same producer, and a third has built the next one in between."""
+    publisher._producer = Producer()
+    late = asyncio.create_task(publisher.publish(outgoing(b"silent")))
+    await asyncio.sleep(0)
+    after = publisher._producer = Producer()
+
+    assert await late == [False]
+    assert publisher._producer is after
+    assert not after.stopped
 
 
 async def test_one_record_that_is_too_large_does_not_hold_back_its_neighbours(
@@ -135,7 +151,7 @@ async def test_a_batch_is_handled_until_it_is_done(process: Process) -> None:
         if len(tries) < 3:
             raise OSError("database is away")
 
-    done, parked = await kafka._handle_until_done(process, "t", RECORDS, handle)
+    done, parked = await kafka_consumer._handle_until_done(process, "t", RECORDS, handle)
 
     assert (done, parked) == (True, {})
     assert tries == [{}, *[{"consumer t": "OSError: database is away"}] * 2]
@@ -147,7 +163,7 @@ async def test_a_batch_of_a_stopping_process_is_not_done(process: Process) -> No
         process.stopping.set()
         raise OSError("database is away")
 
-    done, _ = await kafka._handle_until_done(process, "t", RECORDS, handle)
+    done, _ = await kafka_consumer._handle_until_done(process, "t", RECORDS, handle)
 
     assert not done
 
@@ -171,7 +187,7 @@ async def test_exactly_the_offsets_that_were_handled_are_committed(process: Proc
     consumer = Consumer()
     records = [read(0, 7), read(1, 3), read(0, 8), read(2, 5), read(2, 6)]
 
-    await kafka._commit(process, consumer, records, {("t", 2): 5})
+    await kafka_consumer._commit(process, consumer, records, {("t", 2): 5})
 
     assert consumer.committed == [
         {TopicPartition("t", 0): 9, TopicPartition("t", 1): 4, TopicPartition("t", 2): 5}
@@ -179,7 +195,7 @@ async def test_exactly_the_offsets_that_were_handled_are_committed(process: Proc
 
 
 async def test_a_lost_commit_only_means_that_the_records_come_again(process: Process) -> None:
-    await kafka._commit(process, Consumer(CommitFailedError()), [read(0, 7)], {})
+    await kafka_consumer._commit(process, Consumer(CommitFailedError()), [read(0, 7)], {})
 
     assert process.health.troubles == {}
 
@@ -194,7 +210,7 @@ async def test_headers_are_not_parsed_and_come_back_as_they_were() -> None:
         seen.extend(records)
         return SimpleNamespace(raw_message=records)
 
-    message = await kafka._unread((given,), parse)
+    message: Any = await kafka_consumer._unread((given,), parse)
 
     assert [(one.value, one.headers) for one in seen] == [(b"v", ())]
     (record,) = message.raw_message
@@ -211,7 +227,10 @@ class Cluster:
         self.told: list[bool] = []
         self.consumer = self
 
-    async def topics(self) -> set[str]:
+    def left(self) -> set[str]:
+        return set()
+
+    async def look(self) -> set[str]:
         self.told.append(not self.process.health.troubles)
         if not self.words:
             self.process.stopping.set()
@@ -228,11 +247,11 @@ async def test_kafka_that_goes_away_later_is_told(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guard: an idle service, too, says on /readyz that Kafka is gone, and that it is back."""
-    monkeypatch.setattr(kafka, "WATCH_EVERY_S", 0.001)
-    monkeypatch.setattr(kafka, "WATCH_LIMIT_S", 0.05)
+    monkeypatch.setattr(kafka_consumer, "WATCH_EVERY_S", 0.001)
+    monkeypatch.setattr(kafka_consumer, "WATCH_LIMIT_S", 0.05)
     words = ["fine", "refused", "fine", "refused", "silent", "refused", "fine"]
     cluster = Cluster(process, words)
     async with asyncio.timeout(10):
-        await kafka._watch(cluster, process, "kafka consumer")
+        await kafka_consumer._watch([cluster], process, "kafka consumer")
 
     assert cluster.told == [True] * 5 + [False, False, True]

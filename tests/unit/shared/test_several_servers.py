@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 from orderonce_shared.runtime.database_url import target
-from orderonce_shared.runtime.kafka import consumer_broker
+from orderonce_shared.runtime.kafka_consumer import consumer_broker
 from orderonce_shared.runtime.migrate import _url_for_yoyo
 from pydantic import SecretStr
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from orderonce_shared.runtime.kafka import Outgoing
+from orderonce_shared.runtime.kafka_publisher import Outgoing
 from orderonce_shared.runtime.otel import Recording, exporters, open_tracing
 from orderonce_shared.runtime.traced_http import traced
 from orderonce_shared.runtime.tracing import OFF, continue_trace, new_traceparent, trace_id

@@ -1,6 +1,7 @@
 """One request, one piece, one whole answer, or none: the transport of creates over real sockets."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -153,6 +154,90 @@ async def test_a_connection_that_rested_too_long_is_not_used(
     clock.now += KEEP_ALIVE_S + 1
     await send(posts)
     assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "rest_s"),
+    [
+        (b"timeout=5", 4), (b"timeout=5, max=100", 4), (b"max=100,Timeout = 7", 6),
+        (b"timeout=60", KEEP_ALIVE_S), (b"timeout=nonsense", KEEP_ALIVE_S),
+        (b"max=5", KEEP_ALIVE_S), (b"x-timeout=3", KEEP_ALIVE_S), (b"", KEEP_ALIVE_S),
+        (b"timeout=3\r\nkeep-alive: timeout=9", 2),
+    ],
+)  # fmt: skip
+async def test_a_connection_rests_no_longer_than_the_venue_keeps_it(
+    posts: Posts, server: Server, clock: Clock, told: bytes, rest_s: float
+) -> None:
+    """A second before it says that it closes an idle one: a create that meets the close is UNKNOWN
+    for nothing. Our own limit holds where it says more, or nothing."""
+    server.script = lambda _: OK[:-2] + b"KEEP-Alive: " + told + b"\r\n\r\nok"
+    await send(posts)
+    clock.now += rest_s - 0.01
+    await send(posts)
+    assert server.connections == 1
+    clock.now += rest_s
+    await send(posts)
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("told", [b"timeout=1", b"timeout=0"])
+async def test_a_connection_that_may_not_rest_is_ended(
+    posts: Posts, server: Server, told: bytes
+) -> None:
+    server.script = lambda _: OK[:-2] + b"Keep-Alive: " + told + b"\r\n\r\nok"
+    await send(posts)
+    async with asyncio.timeout(LIMIT_S):
+        await server.closed.wait()
+    await send(posts)
+    assert server.connections == 2
+
+
+async def test_a_connection_that_may_rest_longer_hides_none_that_may_not(
+    posts: Posts, server: Server, clock: Clock
+) -> None:
+    """Two rest at once, the one that came back last for a shorter time: the other is used."""
+    server.script = lambda _: None
+    tasks = [asyncio.create_task(send(posts)) for _ in range(2)]
+    async with asyncio.timeout(LIMIT_S):
+        while len(server.requests) < 2:
+            server.arrived.clear()
+            await server.arrived.wait()
+    server.release.set()
+    await asyncio.gather(*tasks)
+    (longer, first), (_, last) = posts._idle
+    posts._idle.clear()
+    posts._idle.extend([(longer, first), (clock.now + 2, last)])
+    clock.now += 3
+    assert posts._warm() is first
+    assert not last.usable
+
+
+async def test_an_address_that_does_not_answer_holds_nobody_up(
+    posts: Posts, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with a dead IPv6 and a living IPv4: the second is tried a moment later, on uvloop too,
+    whose own connecting would wait for the first."""
+    loop = asyncio.get_running_loop()
+    alive = await loop.getaddrinfo("127.0.0.1", server.port, type=socket.SOCK_STREAM)
+    full = socket.socket()  # its queue is full: a further connection waits for ever
+    full.bind(("127.0.0.1", 0))
+    full.listen(0)
+    waiting = [socket.socket() for _ in range(4)]
+    for one in waiting:
+        one.setblocking(False)
+        one.connect_ex(full.getsockname())
+    dead = await loop.getaddrinfo(*full.getsockname(), type=socket.SOCK_STREAM)
+
+    async def both(*_: object, **__: object) -> list[object]:
+        return [*dead, *alive]
+
+    monkeypatch.setattr(loop, "getaddrinfo", both)
+    try:
+        async with asyncio.timeout(LIMIT_S / 2):
+            assert (await send(posts)).body == b"00"
+    finally:
+        for one in (full, *waiting):
+            one.close()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from orderonce_shared.domain.venue import (
     VenueStatus,
 )
 from orderonce_shared.venues.adapter import Door
-from orderonce_shared.venues.wire import surely_unsent
 
 RequestOf = Callable[..., PlaceRequest]
 FULL = {
@@ -290,7 +289,9 @@ async def test_a_refused_connection_is_unsent(open_door: Any, request_of: Reques
     with socket.socket() as taken:  # bound, not listening: nobody answers on this port
         taken.bind(("127.0.0.1", 0))
         door = await open_door(base_url=f"http://127.0.0.1:{taken.getsockname()[1]}")
-        assert isinstance(await door.place(request_of()), Unsent)
+        verdict = await door.place(request_of())
+    assert isinstance(verdict, Unsent)
+    assert verdict.unreachable, "the breaker counts it (R12)"
 
 
 async def test_an_error_before_signing_is_unsent_and_one_after_the_answer_is_silence(
@@ -301,35 +302,13 @@ async def test_an_error_before_signing_is_unsent_and_one_after_the_answer_is_sil
 
     with monkeypatch.context() as patched:
         patched.setattr(door._exchange, "sign", broken)
-        assert isinstance(await door.place(request_of()), Unsent)
+        verdict = await door.place(request_of())
+        assert isinstance(verdict, Unsent)
+        assert not verdict.unreachable, "our own reason says nothing about the venue"
         assert stub.seen == []
     monkeypatch.setattr(door._exchange, "on_rest_response", broken)
     assert isinstance(await door.place(request_of()), Silence)
     assert len(stub.seen) == 1
-
-
-async def test_a_cancelled_place_tells_whether_bytes_may_be_out(
-    door: Door, stub: Any, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fault(stub, then="hang")
-    on_the_wire = asyncio.create_task(door.place(request_of()))
-    async with asyncio.timeout(5):
-        await stub.arrived.wait()
-    on_the_wire.cancel()
-    with pytest.raises(asyncio.CancelledError) as after:
-        await on_the_wire
-    assert not surely_unsent(after.value)
-
-    async def stuck(*_: Any, **__: Any) -> Any:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(door._exchange, "fetch", stuck)
-    before_the_wire = asyncio.create_task(door.place(request_of()))
-    await asyncio.sleep(0)
-    before_the_wire.cancel()
-    with pytest.raises(asyncio.CancelledError) as before:
-        await before_the_wire
-    assert surely_unsent(before.value)
 
 
 async def test_a_deadline_around_place_still_works(
