@@ -5,8 +5,9 @@ waits there for a person; what only a newer build can read parks its partition.
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -125,6 +126,64 @@ async def test_F14_a_parked_order_is_shown_replayed_and_goes_on(line: Line, bot:
         )  # fmt: skip
     assert len(await line.creates(order["client_order_id"])) == 1
     await assert_clean(line, bot, "paper-7")
+
+
+async def swept(owner: Any, order_id: str) -> None:
+    """Returns once a sweeper has had this order's command in its hands, although it was not due."""
+    due = "UPDATE api.outbox SET next_at = clock_timestamp() WHERE order_id = $1 RETURNING attempts"
+    before = await owner.fetchval(due, UUID(order_id))
+    after = "SELECT attempts > $2 FROM api.outbox WHERE order_id = $1"
+
+    async def is_taken() -> bool:
+        return bool(await owner.fetchval(after, UUID(order_id), before))
+
+    await until(is_taken, 20, "the sweeper has looked at the parked command")
+
+
+async def written_of(records: Records, order_id: str) -> list[Any]:
+    return [one for one in await records.all(COMMANDS) if order_id.encode() in one.value]
+
+
+@pytest.mark.parametrize("ending", ["a replay after the deadline", "a cancel"])
+async def test_F14_a_parked_order_rests_and_is_ended_by_the_executor(
+    line: Line, bot: Bot, ending: str
+) -> None:
+    """Nobody repeats what was refused, not after the fault is mended and not after the deadline.
+    Replayed late it ends lapsed, cancelled it ends canceled, and it never reaches the venue.
+
+    Guard: the sweeper leaves out what lies in the dead letters; only an executor ends an order.
+    """
+    records = Records(line)
+    owner: asyncpg.Connection[Any] = await asyncpg.connect(line.database.owner_url)
+    soon = (datetime.now(UTC) + timedelta(seconds=12)).isoformat()
+    async with refusing(line, (await bot.get("/v1/whoami"))["client"]):
+        placed = await bot.place({**market_order("paper-7"), "expires_at": soon})
+        order_id = placed.told()["order_id"]
+        letter = await letter_of(line, "order_id", order_id)
+    try:
+        await until(lambda: _is_past(owner, order_id), 20, "its deadline has passed")
+        count = len(await written_of(records, order_id))
+        for _ in range(3):
+            await swept(owner, order_id)
+        assert len(await written_of(records, order_id)) == count
+        shown = await bot.order(order_id)
+        assert (shown["status"], shown["final"], shown["parked"]) == ("accepted", False, True)
+        if ending == "a cancel":
+            await bot.cancel(order_id)
+            order = await bot.wait_for(order_id, "canceled")
+        else:
+            await line.admin("POST", f"{PATH}/{letter['letter_id']}/replay")
+            order = await bot.wait_for(order_id, "lapsed")
+        assert (order["final"], order["parked"]) == (True, False)
+        assert await line.creates(order["client_order_id"]) == []
+        await assert_clean(line, bot, "paper-7")
+    finally:
+        await owner.close()
+
+
+async def _is_past(owner: Any, order_id: str) -> bool:
+    query = "SELECT clock_timestamp() > deadline FROM api.orders WHERE order_id = $1"
+    return bool(await owner.fetchval(query, UUID(order_id)))
 
 
 async def test_F14_a_foreign_producers_record_is_replayed_once(line: Line) -> None:

@@ -24,7 +24,7 @@ from orderonce_shared.contracts.events import OrderEvent
 from orderonce_shared.contracts.topics import COMMANDS, EVENTS, PARTITIONS, Headers
 from orderonce_shared.domain.order import OrderType, Side
 from orderonce_shared.runtime.ids import new_order_id
-from orderonce_shared.runtime.kafka import Outgoing, Publisher
+from orderonce_shared.runtime.kafka_publisher import Outgoing, Publisher
 from orderonce_shared.runtime.tracing import new_traceparent
 
 from tests.line import Child, until

@@ -19,7 +19,7 @@ from orderonce_shared.runtime.clock import SystemClock
 from orderonce_shared.runtime.database import open_pool
 from orderonce_shared.runtime.failpoints import Failpoints
 from orderonce_shared.runtime.ids import new_order_id
-from orderonce_shared.runtime.kafka import Outgoing
+from orderonce_shared.runtime.kafka_publisher import Outgoing
 from orderonce_shared.runtime.logs import configure_logs
 from orderonce_shared.runtime.process import Process
 from prometheus_client import CollectorRegistry

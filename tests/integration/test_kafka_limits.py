@@ -1,7 +1,7 @@
 """A dead letter is larger than the record that it holds: its topic must take it."""
 
 from orderonce_shared.contracts.topics import COMMANDS, DLQ, prefixed
-from orderonce_shared.runtime.kafka import Outgoing, Publisher
+from orderonce_shared.runtime.kafka_publisher import Outgoing, Publisher
 
 ALMOST_A_MEBIBYTE = 1024 * 1024 - 200  # what a broker still takes as a record
 

@@ -24,7 +24,7 @@ from orderonce_shared.contracts.topics import DLQ, FILLS, prefixed
 from orderonce_shared.domain.venue import VenueFill
 from orderonce_shared.runtime.bearer import mac, mint_key
 from orderonce_shared.runtime.clock import SystemClock
-from orderonce_shared.runtime.kafka import Outgoing, Publisher
+from orderonce_shared.runtime.kafka_publisher import Outgoing, Publisher
 from orderonce_shared.venues.adapter import Door
 from orderonce_shared.venues.credentials import load_credentials
 

@@ -20,8 +20,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError
 from orderonce_cli.stack.layout import Layout
-from orderonce_shared.runtime.kafka import OPEN
-from orderonce_shared.runtime.kafka_security import why_refused
+from orderonce_shared.runtime.kafka_security import OPEN, why_refused
 
 from tests import servers
 from tests.line import Line, Shape, run_line, until
