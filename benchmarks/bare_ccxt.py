@@ -1,7 +1,8 @@
 """The peer of P2 and P3: what a bot does without us. Plain ccxt, `create_order`, nothing kept,
 nothing proven.
 
-Runs as a process of its own, on asyncio's loop or, told so, on uvloop. Each line on standard input
+Runs as a process of its own, on asyncio's loop or, told so, on uvloop; told `following`, it watches
+its orders by ccxt.pro's stream meanwhile. Each line on standard input
 `{"count": N, "in_flight": M}` (as fast as it goes) or `{"count": N, "rate": R}` (open loop) is
 answered by a line with its figures.
 """
@@ -13,14 +14,15 @@ import time
 from typing import Any
 
 import ccxt.async_support as ccxt_async
+import ccxt.pro as ccxt_pro
 import uvloop
 
 SYMBOL, QUANTITY = "BTC/USDT", 0.001
 
 
-async def main() -> None:
+async def main(*, following: bool) -> None:
     address, key, secret = json.loads(sys.stdin.readline())
-    exchange = ccxt_async.binance(
+    exchange = (ccxt_pro if following else ccxt_async).binance(
         {
             "apiKey": key,
             "secret": secret,
@@ -36,6 +38,12 @@ async def main() -> None:
     exchange.urls["api"]["public"] = exchange.urls["api"]["private"] = f"{address}/api/v3"
     try:
         await exchange.load_markets()
+        if following:
+            exchange.urls["api"]["ws"]["ws-api"]["spot"] = (
+                address.replace("http", "ws", 1) + "/ws-api/v3"
+            )
+            watching = asyncio.create_task(_watch(exchange))
+            watching.add_done_callback(lambda task: task.cancelled() or sys.exit(repr(task)))
         print(json.dumps({"ready": True}), flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             asked = json.loads(line)
@@ -43,6 +51,11 @@ async def main() -> None:
             print(json.dumps(await run(exchange, asked)), flush=True)
     finally:
         await exchange.close()
+
+
+async def _watch(exchange: Any) -> None:
+    while True:
+        await exchange.watch_orders(SYMBOL)
 
 
 async def _closed(exchange: Any, asked: dict[str, Any]) -> dict[str, Any]:
@@ -78,4 +91,5 @@ async def _one(exchange: Any, number: int, params: dict[str, Any] | None = None)
 
 
 if __name__ == "__main__":
-    uvloop.run(main()) if sys.argv[1:] == ["uvloop"] else asyncio.run(main())
+    made = main(following="following" in sys.argv)
+    uvloop.run(made) if "uvloop" in sys.argv else asyncio.run(made)

@@ -4,7 +4,8 @@ events) beside bare ccxt `create_order` against the same paper exchange, in turn
 All have the same number of orders in flight and one core for themselves, in turns; Postgres, Kafka,
 the paper exchange and this process share another. ccxt runs as its documentation has it, on
 asyncio's loop, and once more on the loop of our services. Ratio 1.0: the guarantee costs the sender
-nothing.
+nothing. Both sides do the same work: none follows the venue's user-data stream, or, with
+`--following`, both do.
 """
 
 import argparse
@@ -39,15 +40,21 @@ DONE = """SELECT (SELECT count(*) FROM executor.placement WHERE settled AND stat
                - 1000000000 * (SELECT count(*) FROM executor.outbox)"""
 
 
-async def run(on: Stage, *, orders: int, rounds: int, in_flight: int) -> Result:
+async def run(
+    on: Stage, *, orders: int, rounds: int, in_flight: int, following: bool = False
+) -> Result:
     """`orders` per side and round. The first round warms all up and is not counted."""
-    env = {**OPEN_EXECUTOR, "EXECUTOR_CREATES_IN_FLIGHT": str(in_flight)}
+    env = {
+        **OPEN_EXECUTOR,
+        "EXECUTOR_CREATES_IN_FLIGHT": str(in_flight),
+        "EXECUTOR_STREAM": str(following).lower(),
+    }
     shape = Shape(ledgers=0, accounts=(ACCOUNT,), executor_env=env, paper_flags=OPEN_PAPER)
     sides: dict[str, list[Round]] = {OURS: [], BARE: [], FAST: []}
     async with (
         on.line(shape) as line,
-        bare_ccxt(line, PEER_ACCOUNT, loop="asyncio") as plain,
-        bare_ccxt(line, PEER_ACCOUNT, loop="uvloop") as fast,
+        bare_ccxt(line, PEER_ACCOUNT, loop="asyncio", following=following) as plain,
+        bare_ccxt(line, PEER_ACCOUNT, loop="uvloop", following=following) as fast,
     ):
         await line.apis[0].stop()  # it has admitted the account; here it would only make noise
         database = await asyncpg.connect(line.database.owner_url)
@@ -60,7 +67,8 @@ async def run(on: Stage, *, orders: int, rounds: int, in_flight: int) -> Result:
                     say(f"round {number}: " + ", ".join(_last(sides, orders)))
         finally:
             await database.close()
-    return _result({side: told[1:] for side, told in sides.items()}, orders, in_flight)
+    counted = {side: told[1:] for side, told in sides.items()}
+    return _result(counted, orders, in_flight, following)
 
 
 Round = tuple[float, dict[str, float]]  # wall seconds, CPU seconds by part
@@ -122,11 +130,11 @@ def _last(sides: dict[str, list[Round]], orders: int) -> Iterator[str]:
         yield f"{side} {_own(side, rounds[-1]) * 1e6 / orders:.0f} us"
 
 
-def _result(sides: dict[str, list[Round]], orders: int, in_flight: int) -> Result:
+def _result(sides: dict[str, list[Round]], orders: int, in_flight: int, following: bool) -> Result:
     rounds = len(sides[OURS])
-    result = Result(
-        "P2", f"{rounds} rounds of {orders} market orders per side, {in_flight} in flight", "order"
-    )
+    what = f"{rounds} rounds of {orders} market orders per side, {in_flight} in flight"
+    what += ", all following the stream" if following else ""
+    result = Result("P2", what, "order")
     spent = {side: [_own(side, one) for one in told] for side, told in sides.items()}
     walls = {side: [wall for wall, _ in told] for side, told in sides.items()}
     for side, told in sides.items():
@@ -146,4 +154,5 @@ if __name__ == "__main__":
     options.add_argument("--orders", type=int, default=4000, help="per side and round")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--in-flight", type=int, default=50)
+    options.add_argument("--following", action="store_true", help="all follow the venue's stream")
     stage.main("benchmarks.p2_executor", options, run)

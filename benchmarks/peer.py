@@ -32,12 +32,15 @@ class Peer:
 
 
 @contextlib.asynccontextmanager
-async def bare_ccxt(line: Line, account: str, loop: str = "asyncio") -> AsyncIterator[Peer]:
+async def bare_ccxt(
+    line: Line, account: str, loop: str = "asyncio", *, following: bool = False
+) -> AsyncIterator[Peer]:
     """With the trade key of that paper account, on the line's paper exchange."""
     keys = json.loads((line.folder / "paper" / "keys.json").read_text())["accounts"]
     trade = keys[account]["trade"]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.bare_ccxt", loop, env=INHERITED,
+        sys.executable, "-m", "benchmarks.bare_ccxt", loop, *(["following"] if following else []),
+        env=INHERITED,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**24,
     )  # fmt: skip
     peer = Peer(process)

@@ -272,9 +272,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "breaker: what waits behind it ends at its deadline",
-        f"{EXECUTOR}/upkeep.py",
-        "or self.lanes.rests(row.account)",
-        "or False",
+        f"{EXECUTOR}/lanes.py",
+        "if lane.breaker.is_open or now",
+        "if now",
         ("tests/unit/executor/test_upkeep.py",),
     ),
     Mutant(

@@ -128,6 +128,10 @@ class Breaker:
             return self._open(Cause.UNKNOWNS, now)
         return None
 
+    def forgive(self) -> None:
+        """The UNKNOWNs of the next count say nothing about the venue."""
+        self.forgiven = None
+
     def _open(self, why: Cause, now: float) -> Turn:
         self.probe_at = now + self.limits.pause_s
         self.openings[why] += 1

@@ -46,6 +46,7 @@ class Claim:
 
     claimed: list[Placement] = field(default_factory=list)  # ours now, to be sent
     to_cancel: list[Placement] = field(default_factory=list)  # marked, and perhaps live
+    canceled: list[Placement] = field(default_factory=list)  # before they were sent
     repeats: int = 0
     alarms: list[tuple[Asked, str]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
@@ -54,6 +55,7 @@ class Claim:
     def add(self, other: "Claim") -> None:
         self.claimed += other.claimed
         self.to_cancel += other.to_cancel
+        self.canceled += other.canceled
         self.repeats += other.repeats
         self.alarms += other.alarms
         self.letters += other.letters
@@ -217,6 +219,7 @@ async def _mark(
     if saved.state in MIGHT_BE_LIVE:
         result.to_cancel.append(saved)
     if saved.state is State.CANCELED:
+        result.canceled.append(saved)
         result.claimed[:] = [p for p in result.claimed if p.order_id != saved.order_id]
     return saved
 

@@ -7,7 +7,7 @@ nothing of each other, and nobody in a lane waits for the reply to another order
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -114,19 +114,33 @@ class Lanes:
             lane.budget.give_back(unused=unused)
             lane.breaker.give_back(placement.order_id)
 
-    def rests(self, account: str) -> bool:
-        """Whether the account's breaker is open: what waits there meets no CAS (R12)."""
-        lane = self.served.get(account)
-        return lane is not None and lane.breaker.is_open
+    def going_to_cas(self) -> list[UUID]:
+        """What is in hand, but for what waits in a lane that rests: its breaker is open (R12), the
+        venue has asked for a pause, or its clock is not known. There no CAS ends it."""
+        now = self.monotonic()
+        resting = {
+            p.order_id
+            for lane in self.served.values()
+            if lane.breaker.is_open or now < lane.budget.paused_until or not lane.clock_trusted
+            for p in lane.queue
+        }
+        return [order_id for order_id in self.held if order_id not in resting]
 
-    def drop(self, ended: set[UUID]) -> None:
-        """Takes what ended while it waited out of the lanes that rest."""
-        for lane in self.served.values():
-            if lane.breaker.is_open:
-                gone = [p for p in lane.queue if p.order_id in ended]
-                lane.queue = deque(p for p in lane.queue if p.order_id not in ended)
+    def drop(self, ended: Sequence[Placement]) -> None:
+        """Takes what ended while it waited out of the queues: it would fill the room of others."""
+        ids = {p.order_id for p in ended} & self.held
+        for account in {p.account for p in ended if p.order_id in ids}:
+            if (lane := self.served.get(account)) is not None:
+                gone = [p for p in lane.queue if p.order_id in ids]
+                lane.queue = deque(p for p in lane.queue if p.order_id not in ids)
                 for p in gone:
                     self.release(p)
+
+    def adopted(self, accounts: Iterable[str]) -> None:
+        """Orders of a dead process are UNKNOWN now: no sign of their venue's silence."""
+        for account in accounts:
+            if (lane := self.served.get(account)) is not None:
+                lane.breaker.forgive()
 
     def pause(self, account: str, seconds: float) -> None:
         lane = self.served.get(account)

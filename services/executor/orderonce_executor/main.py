@@ -241,6 +241,7 @@ def _wire(
 
     def on_claim(result: Claim) -> None:
         lanes.add(result.claimed)
+        lanes.drop(result.canceled)
         canceller.at_once(result.to_cancel)
 
     consumer = Consumer(store, process, clock, metrics, failpoints, relay.take, on_claim)

@@ -122,6 +122,7 @@ class Adopter:
                 if row.state is State.SENDING:
                     await self.hear_lost(row, SenderLost("its sender is gone"))
             self.lanes.add(row for row in rows if row.state is State.CLAIMED)
+            self.lanes.adopted({row.account for row in rows})
         while posted := await self.store.adopt_outbox(dead, ADOPT_ROWS):
             self.relay.take(posted)
         await self.store.forget_processes(dead)

@@ -272,10 +272,12 @@ SELECT p.* FROM executor.placement p
  ORDER BY p.next_at LIMIT $2
 
 -- name: overdue
--- CLAIMED rows of ours past their deadline, whatever keeps them from the CAS (no key for the account, venue unreachable).
+-- CLAIMED rows of ours past their deadline, whatever keeps them from the CAS (no key for the account, venue unreachable);
+-- $2 are on their way to one.
 SELECT p.* FROM executor.placement p
  WHERE p.owner = $1 AND NOT p.settled AND p.state = 'claimed' AND p.expires_at < clock_timestamp() - interval '1 second'
- ORDER BY p.next_at LIMIT $2
+   AND NOT p.order_id = ANY ($2::uuid[])
+ ORDER BY p.next_at LIMIT $3
 
 -- name: postpone
 -- When to look again; no change of state, hence no version and no event.

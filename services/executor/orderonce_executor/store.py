@@ -223,8 +223,9 @@ class PgStore:
     async def marked(self, limit: int) -> list[Placement]:
         return [placement(row) for row in await self.pool.fetch(Q["marked"], self.owner, limit)]
 
-    async def overdue(self, limit: int) -> list[Placement]:
-        return [placement(row) for row in await self.pool.fetch(Q["overdue"], self.owner, limit)]
+    async def overdue(self, held: Sequence[UUID], limit: int) -> list[Placement]:
+        rows = await self.pool.fetch(Q["overdue"], self.owner, list(held), limit)
+        return [placement(row) for row in rows]
 
     async def waiting_words(self, limit: int) -> list[tuple[UUID, Words]]:
         rows = await self.pool.fetch(Q["waiting_words"], self.owner, limit)

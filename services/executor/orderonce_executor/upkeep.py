@@ -33,22 +33,16 @@ class Upkeep:
 
     async def sweep(self) -> None:
         """CLAIMED rows that are due and not in hand go to their lanes; those past their deadline
-        end LAPSED. Those in a lane are left to the CAS, unless the lane rests (R12)."""
+        end LAPSED. Those in a lane are left to the CAS, unless the lane rests."""
         room = min(self.lanes.room(), ROWS)
         if room > 0:
             what = Due((State.CLAIMED,), list(self.lanes.held), room)
             self.lanes.add(await self.store.due(what))
-        ended = [
-            row
-            for row in await self.store.overdue(ROWS)
-            if row.order_id not in self.lanes.held
-            or row.account not in self.lanes.served
-            or self.lanes.rests(row.account)
-        ]
+        ended = await self.store.overdue(self.lanes.going_to_cas(), ROWS)
         if ended:
             lapse = [self.recorder.hear(Hearing(row, Barred(Bar.LAPSED))) for row in ended]
             await asyncio.gather(*lapse)
-            self.lanes.drop({row.order_id for row in ended})
+            self.lanes.drop(ended)
 
     async def adopt(self) -> None:
         """What the dead left; and whether this database still is the one that we began with."""

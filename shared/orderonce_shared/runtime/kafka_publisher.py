@@ -13,6 +13,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from orderonce_shared.contracts.topics import Headers
 from orderonce_shared.runtime.kafka_security import OPEN, KafkaSecurity
@@ -21,7 +23,11 @@ from orderonce_shared.runtime.tracing import OFF, Tracing
 PUBLISH_LIMIT_S = 5.0
 CLOSE_LIMIT_S = 2.0
 MAX_BATCH_BYTES = 256 * 1024
+MANY = 32  # from here on batches of our own cost less than half of as many sends (decision 0041)
 MAX_LETTER_BYTES = 2 * 1024 * 1024  # a dead letter is a record (1 MiB) and our headers
+
+
+_partitioner = DefaultPartitioner()  # the producer's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +74,14 @@ class Publisher:
         try:
             async with asyncio.timeout(PUBLISH_LIMIT_S):
                 producer = await self._ready_producer()
-                sent = [await _send(producer, record) for record in records]
+                if len(records) < MANY:
+                    sent = [await _send(producer, record) for record in records]
+                else:
+                    sent = await _send_many(producer, records)
         except (KafkaError, OSError, TimeoutError):
             await self._replace(producer)
             return [False] * len(records)
-        waiting = [future for future in sent if future is not None]
+        waiting = {future for future in sent if future is not None}
         if waiting:
             await asyncio.wait(waiting, timeout=PUBLISH_LIMIT_S)
         if not all(map(_acknowledged, waiting)):
@@ -114,9 +123,61 @@ class Publisher:
             await _close(producer)
 
 
-async def _send(producer: AIOKafkaProducer, record: Outgoing) -> "asyncio.Future[Any] | None":
+Sent = asyncio.Future[Any] | None
+
+
+async def _send_many(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[Sent]:
+    """As `_send` of each, in batches made here: one future per batch, which is the answer to all of
+    its records. The order of records with one key is kept, since they share a partition.
+    """
+    sent: list[Sent] = [None] * len(records)
+    open_: dict[tuple[str, int], tuple[BatchBuilder, list[int]]] = {}
+    topics = {record.topic for record in records}
+    partitions = {topic: sorted(await producer.partitions_for(topic)) for topic in topics}
+    for number, record in enumerate(records):
+        key, every = _key(record), partitions[record.topic]
+        place = record.topic, _partitioner(key, every, every)
+        is_large = len(record.value) > MAX_BATCH_BYTES // 2
+        if place in open_:
+            builder, numbers = open_[place]
+            if not is_large and _added(builder, key, record):
+                numbers.append(number)
+                continue
+            await _send_batch(producer, place, open_.pop(place), sent)
+        if is_large:
+            sent[number] = await _send(producer, record)
+            continue
+        open_[place] = producer.create_batch(), [number]
+        assert _added(open_[place][0], key, record), "half a batch fits into an empty one"
+    for place, batch in open_.items():
+        await _send_batch(producer, place, batch, sent)
+    return sent
+
+
+async def _send_batch(
+    producer: AIOKafkaProducer,
+    place: tuple[str, int],
+    batch: tuple[BatchBuilder, list[int]],
+    sent: list[Sent],
+) -> None:
+    builder, numbers = batch
+    future = await producer.send_batch(builder, place[0], partition=place[1])
+    for number in numbers:
+        sent[number] = future
+
+
+def _added(builder: BatchBuilder, key: bytes | None, record: Outgoing) -> bool:
+    added = builder.append(timestamp=None, key=key, value=record.value, headers=record.headers)
+    return added is not None
+
+
+def _key(record: Outgoing) -> bytes | None:
+    return record.key.encode() if isinstance(record.key, str) else record.key
+
+
+async def _send(producer: AIOKafkaProducer, record: Outgoing) -> Sent:
     """None for a record that Kafka will never take: it must not hold back its neighbours."""
-    key = record.key.encode() if isinstance(record.key, str) else record.key
+    key = _key(record)
     try:
         future: asyncio.Future[Any] = await producer.send(
             record.topic, record.value, key=key, headers=record.headers

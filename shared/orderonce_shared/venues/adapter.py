@@ -134,7 +134,7 @@ class Door:
         except Exception as error:  # nothing is signed yet: whatever it is, nothing was sent
             return Unsent(_names(error))
         stamp = Stamp(request.signed_at_ms, parameters, not_after)
-        passage = await self._send("private_post_order", parameters, stamp)
+        passage = await self._send("send_create", parameters, stamp)
         return hear_place(self.evidence, request, passage, self._secrets)
 
     async def find(

@@ -81,8 +81,10 @@ class Posts:
         self._idle: deque[tuple[float, _Connection]] = deque()  # until when each may be used
         self._open: set[_Connection] = set()
 
-    async def post(self, headers: Mapping[str, str], body: str) -> Answer:
-        """Raises NoAnswer, OSError (no connection: nothing was written) or TimeoutError."""
+    async def post(self, headers: Mapping[str, str], body: str, not_after: float) -> Answer:
+        """Not written after `not_after`, however long connecting took. Raises NoAnswer, OSError
+        (no connection: nothing was written) or TimeoutError.
+        """
         raw = body.encode()
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
@@ -96,7 +98,11 @@ class Posts:
             begun = self._monotonic()
             async with asyncio.timeout(left_s):
                 connection = await self._connect()
-            left_s = max(0.0, left_s - (self._monotonic() - begun))
+            now = self._monotonic()
+            left_s -= now - begun
+            if left_s <= 0 or now > not_after or not connection.usable:
+                connection.abort()
+                raise TimeoutError("too late when the connection stood: nothing was written")
         passage = PASSAGE.get()
         if passage is not None:
             passage.connected = True
@@ -134,6 +140,7 @@ class Posts:
             sock=connected,
             ssl=self._tls,
             server_hostname=self._host if self._tls else None,
+            ssl_handshake_timeout=self._timeout_s if self._tls else None,
         )
         return connection
 

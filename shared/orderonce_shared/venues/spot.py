@@ -123,7 +123,7 @@ def read_order(data: Any, symbol: str, client_order_id: str, id_field: str) -> V
         raise Unreadable("not an order")
     if data.get("symbol") != venue_symbol(symbol) or data.get(id_field) != client_order_id:
         raise Unreadable("an order, but not the one that was asked for")
-    status = _STATUS.get(data.get("status", ""))
+    status = _status(data, "status")
     if status is None:
         raise Unreadable("an order without a known status")
     order = VenueOrder(
@@ -229,7 +229,7 @@ def read_report(data: Any, symbol: str) -> VenueOrder:
     client_order_id = report_client_id(data)
     if data.get("s") != venue_symbol(symbol):
         raise Unreadable("a report of another symbol")
-    status = _STATUS.get(data.get("X", ""))
+    status = _status(data, "X")
     if status is None:
         raise Unreadable("a report without a known status")
     order = VenueOrder(
@@ -345,6 +345,11 @@ def _amount(data: Any, name: str) -> Decimal:
     except ValueError:
         raise Unreadable(f"{name} is not an amount") from None
     return -amount if negative else amount
+
+
+def _status(data: Mapping[str, Any], name: str) -> VenueStatus | None:
+    value = data.get(name)
+    return _STATUS.get(value) if isinstance(value, str) else None
 
 
 def _id(data: Mapping[str, Any], name: str) -> str:

@@ -33,8 +33,8 @@ class Rows:
     async def due(self, _: Any) -> list[Placement]:
         return []
 
-    async def overdue(self, _: int) -> list[Placement]:
-        return self.late
+    async def overdue(self, held: list[UUID], _: int) -> list[Placement]:
+        return [row for row in self.late if row.order_id not in held]
 
     async def counts(self) -> dict[str, float]:
         rest = dict.fromkeys(["claimed", "sending", "open", "oldest_unknown_s", "outbox"], 0.0)
@@ -48,6 +48,7 @@ class Rig:
     """An upkeep over one lane that holds ROW."""
 
     def __init__(self, made: Breaker, overdue: list[Placement], unknown: dict[str, int]) -> None:
+        self.unknown = unknown
         budget = Budget(BudgetLimits(10, 10, 0, 5))
         lane = Lane("paper-1", "paper", cast(Venue, None), budget, made, clock_trusted=True)
         self.lanes = Lanes(lambda: 100.0, {"paper-1": lane})
@@ -81,6 +82,45 @@ async def test_what_waits_in_a_lane_that_rests_ends_at_its_deadline() -> None:
     assert not rig.lanes.served["paper-1"].queue
 
 
+@pytest.mark.parametrize("why", ["the venue asked for a pause", "its clock is not known"])
+async def test_what_waits_ends_at_its_deadline_whatever_its_lane_rests_for(why: str) -> None:
+    rig = Rig(breaker(), [ROW], {})
+    if why.startswith("the venue"):
+        rig.lanes.pause("paper-1", 3600.0)
+    else:
+        rig.lanes.distrust_clock("paper-1")
+
+    await rig.upkeep.sweep()
+
+    assert [h.placement for h in rig.heard] == [ROW]
+    assert not rig.lanes.held
+
+
+def test_what_was_canceled_while_it_waited_leaves_its_lane_and_nothing_else_does() -> None:
+    """A silent venue's canceled orders must not take the room of other accounts."""
+    other = placement(State.CLAIMED, order_id=UUID(int=70))
+    sent = placement(State.CLAIMED, order_id=UUID(int=80))
+    rig = Rig(breaker(), [], {})
+    rig.lanes.add([other])
+    rig.lanes.held.add(sent.order_id)  # taken: its task has it in hand
+
+    rig.lanes.drop([ROW._replace(state=State.CANCELED), sent])
+
+    assert list(rig.lanes.served["paper-1"].queue) == [other]
+    assert rig.lanes.held == {other.order_id, sent.order_id}
+
+
+async def test_orders_of_a_dead_process_are_no_sign_of_the_venues_silence() -> None:
+    rig = Rig(breaker(unknowns=10), [], {"paper-1": 0})
+    await rig.upkeep.count()
+    rig.lanes.adopted(["paper-1", "another's"])
+    rig.unknown["paper-1"] = 30
+
+    await rig.upkeep.count()
+
+    assert rig.log == []
+
+
 async def test_what_waits_in_a_lane_that_sends_is_left_to_its_cas() -> None:
     rig = Rig(breaker(), [ROW], {})
 
@@ -96,5 +136,5 @@ async def test_unknown_orders_are_counted_by_account(unknown: int, rests: bool) 
 
     await rig.upkeep.count()
 
-    assert rig.lanes.rests("paper-1") == rests
+    assert rig.lanes.served["paper-1"].breaker.is_open == rests
     assert rig.log == [("breaker-opened", "paper-1", "unknowns")] * rests

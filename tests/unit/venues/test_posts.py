@@ -1,11 +1,13 @@
 """One request, one piece, one whole answer, or none: the transport of creates over real sockets."""
 
 import asyncio
+import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import uvloop
@@ -87,7 +89,7 @@ async def posts(server: Server, clock: Clock) -> AsyncIterator[Posts]:
 
 
 async def send(posts: Posts, body: str = "a=1") -> Answer:
-    return await posts.post({"X-Key": "k"}, body)
+    return await posts.post({"X-Key": "k"}, body, not_after=math.inf)
 
 
 async def test_the_request_is_what_was_given_and_the_connection_is_used_again(
@@ -295,7 +297,33 @@ async def test_a_header_that_comes_twice_is_joined(posts: Posts, server: Server)
 
 async def test_a_header_with_a_line_break_is_not_sent(posts: Posts, server: Server) -> None:
     with pytest.raises(NoAnswer):
-        await posts.post({"X-Key": "k\r\nX-Other: 1"}, "")
+        await posts.post({"X-Key": "k\r\nX-Other: 1"}, "", math.inf)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("late", ["past half of the window", "no time is left", "it ended at once"])
+async def test_what_is_too_late_when_the_connection_stands_is_not_written(
+    posts: Posts, server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    """Connecting may take seconds, and a frozen process longer: the check before it is old then."""
+    connect = posts._connect
+
+    async def slowly() -> Any:
+        connection = await connect()
+        clock.now += LIMIT_S + 1 if late == "no time is left" else 1.0
+        if late == "it ended at once":
+            connection.abort()
+        return connection
+
+    monkeypatch.setattr(posts, "_connect", slowly)
+    passage, not_after = Passage(), clock.now + (0.5 if late.startswith("past") else math.inf)
+    token = PASSAGE.set(passage)
+    try:
+        with pytest.raises(TimeoutError):
+            await posts.post({"X-Key": "k"}, "a=1", not_after)
+    finally:
+        PASSAGE.reset(token)
+    assert passage.surely_unsent
     assert server.requests == []
 
 

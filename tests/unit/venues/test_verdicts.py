@@ -112,6 +112,7 @@ async def test_fills_that_do_not_sum_up_are_left_out(
         (FULL | {"orderId": None}, "no venue id"),
         (FULL | {"orderId": "28"}, "id as text"),
         (FULL | {"status": "SOMETHING_NEW"}, "unknown status"),
+        (FULL | {"status": []}, "a status that is no text"),
         (FULL | {"executedQty": 0.003}, "a float"),
         (FULL | {"cummulativeQuoteQty": "-1"}, "not available"),
         (FULL | {"status": "FILLED", "executedQty": "0"}, "filled with nothing"),

@@ -39,8 +39,9 @@ ALTER TABLE ledger.journal DROP CONSTRAINT journal_shard_fkey;
 -- the only one of the books whose keys come in no order.
 ALTER TABLE ledger.journal DROP CONSTRAINT journal_shard_prev_hash_key;
 
--- One reversal at most, without an index row for each journal that reverses nothing.
-CREATE UNIQUE INDEX journal_reverses ON ledger.journal (reverses_shard, reverses_seq) WHERE reverses_seq IS NOT NULL;
+-- One reversal at most, without an index row for each journal that reverses nothing. On a ledger of many millions make it
+-- by hand first, CONCURRENTLY: this migration then finds it there and holds up no booking.
+CREATE UNIQUE INDEX IF NOT EXISTS journal_reverses ON ledger.journal (reverses_shard, reverses_seq) WHERE reverses_seq IS NOT NULL;
 ALTER TABLE ledger.journal DROP CONSTRAINT journal_reverses_shard_reverses_seq_key;
 
 -- Entries ----------------------------------------------------------------------------------------
