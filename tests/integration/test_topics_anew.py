@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -16,8 +17,15 @@ import pytest
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
-from orderonce_shared.runtime import kafka_consumer, kafka_reader
-from orderonce_shared.runtime.kafka_consumer import Batch, consumer_broker, run_consumer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+from orderonce_shared.runtime import kafka_consumer, kafka_reader, kafka_topic_ids
+from orderonce_shared.runtime.kafka_consumer import (
+    WATCH_LIMIT_S,
+    Batch,
+    consumer_broker,
+    run_consumer,
+)
 from orderonce_shared.runtime.kafka_publisher import Outgoing, Publisher
 from orderonce_shared.runtime.process import Process
 
@@ -138,6 +146,58 @@ class Reading:
         await asyncio.wait_for(self._task, LIMIT_S)
 
 
+class Answers:
+    """What brokers tell of a topic: its error and its id, changed on the way while `told` is set.
+    `given_back` counts the batches that readers gave back.
+    """
+
+    METADATA = (3, 10)  # the request that asks for ids
+
+    def __init__(self) -> None:
+        self.told: tuple[int, bytes] | None = None
+        self.count = 0
+        self.given_back = 0
+
+    def heard(self, answer: Any) -> Any:
+        if (answer.API_KEY, answer.API_VERSION) != self.METADATA:
+            return answer
+        self.count += 1
+        if self.told is not None:
+            error, number = self.told
+            answer.topics = [(error, row[1], number, *row[3:]) for row in answer.topics]
+        return answer
+
+    async def more(self) -> None:
+        """Twice: a question that was under way heard of what was told before."""
+        before = self.count
+
+        async def asked_again() -> bool:
+            return self.count >= before + 2
+
+        await until(asked_again, LIMIT_S, "the reader looks at its topic")
+
+
+NO_ID, OTHER_ID = bytes(16), bytes(range(16))
+NONE, UNKNOWN_TOPIC, NOT_ALLOWED = 0, 3, 29
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    made = Answers()
+    send, give_back = AIOKafkaClient.send, kafka_reader.Reader._give_back
+
+    async def changed(client: Any, *asked: Any, **how: Any) -> Any:
+        return made.heard(await send(client, *asked, **how))
+
+    def counted(reader: kafka_reader.Reader, found: Any) -> None:
+        made.given_back += 1
+        give_back(reader, found)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", changed)
+    monkeypatch.setattr(kafka_reader.Reader, "_give_back", counted)
+    return made
+
+
 @pytest.fixture
 async def topic(kafka_bootstrap: str) -> AsyncIterator[Topic]:
     made = Topic(kafka_bootstrap)
@@ -224,10 +284,7 @@ async def test_F21_a_commit_by_an_operator_is_believed(topic: Topic, group: str)
 
     Guard: only a commit that names another topic is put aside.
     """
-    early = await topic.publish("early", OLD)
-    async with reading(topic, group) as reader:
-        await reader.has_seen(early)
-        await _committed(topic, group, OLD * len(KEYS))
+    await _read_before(topic, group)
     ends = await topic.commits(group)
     assert all(tag.startswith(kafka_reader.TAG) for _, tag in ends.values())
     await topic.commit(group, {place: (offset, "") for place, (offset, _) in ends.items()})
@@ -240,14 +297,99 @@ async def test_F21_a_commit_by_an_operator_is_believed(topic: Topic, group: str)
 
 async def test_a_commit_is_gone_on_from(topic: Topic, group: str) -> None:
     """The ordinary restart: what is committed is not read again."""
-    async with reading(topic, group) as reader:
-        await reader.has_seen(await topic.publish("early", OLD))
-        await _committed(topic, group, OLD * len(KEYS))
+    await _read_before(topic, group)
     late = await topic.publish("late", 1)
 
     async with reading(topic, group) as reader:
         await reader.has_seen(late)
         assert set(reader.seen) == late
+
+
+@pytest.mark.parametrize("error", [UNKNOWN_TOPIC, NOT_ALLOWED])
+async def test_F21_an_error_instead_of_an_id_is_no_new_topic(
+    topic: Topic, group: str, answers: Answers, error: int
+) -> None:
+    """One broker that lags behind, or a right that is taken away for a moment: nothing is handed
+    over meanwhile, and then it goes on where it was.
+
+    Guard: only another id begins anew; without an answer the batch is given back.
+    """
+    await _read_before(topic, group)
+    late = await topic.publish("late", 1)
+    answers.told = (error, NO_ID)
+    async with reading(topic, group) as reader:
+
+        async def decided() -> bool:
+            return bool(answers.given_back or reader.seen)
+
+        await until(decided, LIMIT_S, "the reader has asked for the id")
+        assert not reader.seen
+        answers.told = None
+        await reader.has_seen(late)
+        assert set(reader.seen) == late
+
+
+async def test_F21_a_topic_whose_id_nobody_tells_is_gone_on_from(
+    topic: Topic, group: str, answers: Answers
+) -> None:
+    """Its brokers speak the version that has ids, and give none; later they do, and again do not.
+
+    Guard: where one of two ids is not known, nothing is compared.
+    """
+    await _read_before(topic, group)
+    expected = await topic.publish("late", 1)
+    answers.told = (NONE, NO_ID)
+    async with reading(topic, group) as reader:
+        await reader.has_seen(expected)
+        await until(lambda: _is_well(reader), LIMIT_S, "the topic is not missed")
+        for word, told in (("known", None), ("unknown", (NONE, NO_ID))):
+            answers.told = told
+            await answers.more()
+            more = await topic.publish(word, 1)
+            await reader.has_seen(more)
+            expected |= more
+        assert sorted(reader.seen) == sorted(expected), "each once, and none of before"
+        assert not reader.process.health.troubles
+
+
+async def test_F21_another_id_begins_anew(topic: Topic, group: str, answers: Answers) -> None:
+    """Guard: the same as above, the other way round."""
+    early = await _read_before(topic, group)
+    answers.told = (NONE, OTHER_ID)
+    async with reading(topic, group) as reader:
+        await reader.has_seen(early)
+
+
+async def test_a_broker_that_never_answers_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the time that a look has. Guard: BROKER_LIMIT_S; aiokafka waits for 40 s."""
+    monkeypatch.setattr(kafka_topic_ids, "random_below", lambda _: 0)
+    client = _Brokers(2)
+    async with asyncio.timeout(WATCH_LIMIT_S):
+        assert await kafka_topic_ids.topic_ids(client, ["t"]) == {"t": "AAECAwQFBgcICQoLDA0ODw"}
+    assert client.asked == [0, 1]
+
+
+async def test_brokers_of_which_none_answers_are_an_error_of_kafka() -> None:
+    """Guard: whoever asks gives the batch back on a KafkaError, and on nothing else."""
+    async with asyncio.timeout(WATCH_LIMIT_S):
+        with pytest.raises(KafkaError):
+            await kafka_topic_ids.topic_ids(_Brokers(1), ["t"])
+
+
+class _Brokers:
+    """A client of so many brokers. The first one never answers."""
+
+    def __init__(self, count: int) -> None:
+        self.cluster = SimpleNamespace(
+            brokers=lambda: [SimpleNamespace(nodeId=node) for node in range(count)]
+        )
+        self.asked: list[int] = []
+
+    async def send(self, node: int, question: object) -> Any:
+        self.asked.append(node)
+        if node == 0:
+            await asyncio.Event().wait()
+        return SimpleNamespace(topics=[(0, "t", OTHER_ID)])
 
 
 async def test_F21_a_topic_that_is_away_for_long_is_read_when_it_is_back(
@@ -333,6 +475,15 @@ async def _is_missed(topic: Topic, reader: Reading) -> bool:
 
 async def _is_well(reader: Reading) -> bool:
     return not reader.process.health.troubles
+
+
+async def _read_before(topic: Topic, group: str) -> set[bytes]:
+    """Records that a reader, which is gone now, has read and committed."""
+    early = await topic.publish("early", OLD)
+    async with reading(topic, group) as reader:
+        await reader.has_seen(early)
+        await _committed(topic, group, len(early))
+    return early
 
 
 async def _committed(topic: Topic, group: str, count: int) -> None:

@@ -24,8 +24,8 @@ class Progress(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def begun(self, consumer: Any, records: Sequence[ConsumerRecord]) -> None:
         self._consumer = consumer
-        for record in records:
-            self._next.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+        for record in reversed(records):  # the first of each counts: it may have been sought back
+            self._next[TopicPartition(record.topic, record.partition)] = record.offset
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._next.update(offsets)

@@ -2,9 +2,10 @@
 
 An offset counts in one log. When a topic is deleted and made again, what a group has committed and
 what a consumer holds in memory may lie INSIDE the new log: it would step over the records before
-it, without an error. So each commit carries the topic's id, and a position is believed only while
-that id is the present one. Otherwise reading begins at the start of the new log: readers know what
-they have read (R3), so too much is harmless and too little is not.
+it, without an error. So each commit carries the topic's id, and where another one is the present
+one, or where there is no commit, reading begins at the start of the new log: readers know what they
+have read (R3), so too much is harmless and too little is not. Harmless is not free: an answer
+without the topic or its id is not another id.
 
 When it is asked: after each assignment, before its first records are handed over; and whenever
 `look` has seen another id. Everything happens inside `getmany`, between two batches, so that no
@@ -14,19 +15,20 @@ batch is worked on while its place changes.
 - A commit is under way while the topic is made anew, and lands in the new one: the same.
 - No commit at all: it went away with its topic, so the position is not believed either.
 - A commit without an id (an operator's reset, or a release before this one) is believed.
+- Brokers that tell no ids: every commit is believed, until they tell one.
+- The topic is away, or an error stands in its place: the batch is given back and asked for later.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from orderonce_shared.runtime.kafka_topic_ids import topic_ids
+from orderonce_shared.runtime.kafka_topic_ids import UNKNOWN, topic_ids
 
 IDLE_POLL_MS = 250  # records end it at once; asking again every 5 ms costs 2 % of a core
 TAG = "topic-id="  # of a commit's metadata
-UNKNOWN = ""  # the topic is not there now, or its brokers know no ids
 
 Found = dict[TopicPartition, list[ConsumerRecord]]
 
@@ -96,8 +98,13 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
         if assignment is not self._assignment:
             return
         self._seen = {**self._seen, **(present or {})}
+        absent = set() if present is None else {place.topic for place in fresh} - present.keys()
+        if absent:
+            raise UnknownTopicOrPartitionError(
+                f"Kafka tells nothing of {', '.join(sorted(absent))}"
+            )
         for place in fresh:
-            now = UNKNOWN if present is None else present.get(place.topic, UNKNOWN)
+            now = UNKNOWN if present is None else present[place.topic]
             tag = commits[place].metadata if place in commits else None
             if present is not None and not _believed(tag, now):
                 self._begin_anew(place, told=tag is not None)
@@ -106,10 +113,14 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
 
     def _leave_gone_logs(self) -> None:
         for place in self.assignment():
-            now, known = self._seen.get(place.topic), self._ids.get(place)
-            if now is not None and known is not None and now != known:
+            now, known = self._seen.get(place.topic, UNKNOWN), self._ids.get(place)
+            if known is None or not now or now == known:
+                continue
+            if known:
                 self._begin_anew(place, told=True)
                 self._ids[place] = now
+            else:
+                del self._ids[place]  # ids are told now: its commit can be compared
 
     def _begin_anew(self, place: TopicPartition, *, told: bool) -> None:
         """0, and not "the earliest": aiokafka takes it at once, and goes to the earliest by itself
@@ -128,6 +139,6 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
 
 def _believed(tag: str | None, now: str) -> bool:
     """Whether a commit's metadata (None: there is no commit) speaks of this topic."""
-    if tag is None or not now:
+    if tag is None:
         return False
-    return not tag.startswith(TAG) or tag == TAG + now
+    return not now or not tag.startswith(TAG) or tag == TAG + now

@@ -4,6 +4,7 @@ its offsets from nothing; only its id, which a broker gives once, tells the new 
 aiokafka speaks Kafka's Metadata request up to version 5; ids came with version 10.
 """
 
+import asyncio
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from io import BytesIO
@@ -14,6 +15,7 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     NoError,
+    RequestTimedOutError,
     for_code,
 )
 from aiokafka.protocol.abstract import AbstractType
@@ -32,6 +34,10 @@ from orderonce_shared.runtime.ids import random_below
 
 UUID_BYTES = 16
 NO_ID = bytes(UUID_BYTES)
+UNKNOWN = ""  # the topic is there, but its id is not told
+# So that one that is dead leaves time to ask the next (kafka_consumer.WATCH_LIMIT_S). A question
+# waits behind a fetch on its connection, for up to 0.5 s.
+BROKER_LIMIT_S = 1.5
 
 
 class _Uuid(AbstractType[bytes]):  # type: ignore[misc]
@@ -121,8 +127,9 @@ class _TopicIds(Request[_Question]):  # type: ignore[misc]
 
 
 async def topic_ids(client: Any, topics: Iterable[str]) -> dict[str, str] | None:
-    """Topic -> id, in Kafka's own 22 characters; one that is not there is left out. None: these
-    brokers are too old to tell. Raises KafkaError when none answers.
+    """Topic -> id, in Kafka's own 22 characters, or UNKNOWN. One that is not there, or of which the
+    broker tells an error, is left out. None: these brokers are too old to tell. Raises KafkaError
+    when none answers.
 
     `client` is the aiokafka client whose connections are used; brokers are asked one after another.
     """
@@ -132,16 +139,20 @@ async def topic_ids(client: Any, topics: Iterable[str]) -> dict[str, str] | None
     failed: KafkaError = KafkaConnectionError("no broker is known")
     for node in nodes[first:] + nodes[:first]:
         try:
-            answer = await client.send(node, question)
+            async with asyncio.timeout(BROKER_LIMIT_S):
+                answer = await client.send(node, question)
         except (IncompatibleBrokerVersion, NotImplementedError):
             return None
+        except TimeoutError:
+            failed = RequestTimedOutError(f"broker {node} told no topic ids in {BROKER_LIMIT_S} s")
         except KafkaError as error:
             failed = error
         else:
-            found = {row[1]: row[2] for row in answer.topics if for_code(row[0]) is NoError}
-            return {topic: _text(number) for topic, number in found.items() if number != NO_ID}
+            return {row[1]: _text(row[2]) for row in answer.topics if for_code(row[0]) is NoError}
     raise failed
 
 
 def _text(number: bytes) -> str:
+    if number == NO_ID:
+        return UNKNOWN
     return urlsafe_b64encode(number).rstrip(b"=").decode()

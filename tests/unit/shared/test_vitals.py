@@ -93,6 +93,9 @@ def test_lag_is_what_is_not_committed_of_our_own_partitions() -> None:
     progress.commit({first: 102})
     consumer.ends[second] = 9
     assert progress.lag() == 8 + 2
+    progress.begun(consumer, [record(1, 3)])
+    assert progress.lag() == 8 + 6, "it is read again from there"
+    progress.commit({second: 7})
 
     del consumer.ends[second]
     assert progress.lag() == 8, "what another process reads is not ours"
