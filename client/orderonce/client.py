@@ -105,9 +105,11 @@ class _Base(ABC):
         assert intent is not None
         store = self._store()
         kept = store.keep(intent, body)
-        asks_first = kept.is_old(store.clock()) and not however_old
-        talk = talks.place_old if asks_first else talks.place
-        return talk(kept.body, kept.key, wait_s, self._patience)
+
+        def is_old() -> bool:
+            return not however_old and kept.is_old(store.clock())
+
+        return talks.place_intent(kept.body, kept.key, wait_s, self._patience, is_old)
 
     def _store(self) -> IntentStore:
         if self._intents is None:
@@ -170,7 +172,8 @@ class Client(_Base):
         `wait_s` up to 5 asks for its end in the reply. Raises OrderDenied and other Refused for the
         API's no, IntentDiffers, and NoAnswer after `patience`: call again, with the same intent.
         An order without `expires_at` whose intent was kept longer ago than the API's default
-        deadline, and was never accepted, is not sent, unless `however_old`: IntentOld.
+        deadline is not sent any more, unless `however_old`: it gets its answer if it was accepted,
+        and else IntentOld, after which it never can be.
         """
         talk = self._prepare(order, intent, key, wait_s, however_old)
         try:

@@ -3,7 +3,7 @@
 OrderonceError
 ├── NoAnswer         nothing is known: call again with the same intent or key
 ├── IntentDiffers    this intent was kept with another order: a bug in the bot
-├── IntentOld        this intent was kept long ago and is no order yet: decide anew
+├── IntentOld        this intent grew old, is no order and never will be: decide anew
 └── Refused          the API's own word, a problem document (`type` names it)
     ├── OrderDenied  a rule said no; the key is used up and the answer never changes
     └── KeyReused    this key made another order; `order_id` and `differs` tell which and how
@@ -29,9 +29,9 @@ class IntentDiffers(OrderonceError):
 
 
 class IntentOld(OrderonceError):
-    """An intent without `expires_at` that was kept long ago, and that the API has never accepted.
-    Nothing was sent: the API would give it a fresh deadline, and trade on an old idea. Forget it,
-    or place it with `however_old=True`.
+    """An intent without `expires_at` that grew old before the API accepted it: the API would have
+    given it a fresh deadline, and traded on an old idea. Its key is used up, as a denied order, so
+    that nothing that is still on its way can make it one. Forget it, and decide anew.
     """
 
 

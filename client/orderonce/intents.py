@@ -44,7 +44,7 @@ class Intent:
     def is_old(self, now: float) -> bool:
         """Whether sending it for the first time now would act on an old idea. One with a deadline
         of its own, or with an answer, never is: the API knows what to do. A clock that went back,
-        or an unknown time, counts as old: asking first costs one request.
+        or an unknown time, counts as old: it says nothing about an age.
         """
         if self.order_id is not None or "expires_at" in self.body:
             return False
@@ -62,6 +62,7 @@ class IntentStore:
         self._path = path
         self.clock = clock
         with self._open() as database:
+            database.execute("BEGIN IMMEDIATE")  # two that open an old file together change it once
             database.execute(_SCHEMA)
             if "kept_at" not in {row[1] for row in database.execute("PRAGMA table_info(intent)")}:
                 database.execute("ALTER TABLE intent ADD COLUMN kept_at REAL")

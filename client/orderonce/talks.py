@@ -8,6 +8,11 @@ The rule: a request that got no answer, or one that settles nothing (5xx, 409, 4
 the order API's own word), goes out again unchanged, after a pause that doubles, until the patience
 ends. This is safe because every POST carries its idempotency key: the order API answers the second
 one with the first one's bytes.
+
+What is not answered may still be on its way, for as long as a commit may wait. So an order that has
+grown too old to be traded is not asked for: "not found" would not last. Its key is used up instead,
+by the same order with a deadline that has passed. The API decides a key once. Either it denies
+this, and whatever of the order still arrives meets a used key; or the order was there first.
 """
 
 import random
@@ -17,7 +22,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from orderonce import replies, requests
-from orderonce.errors import IntentOld, NoAnswer, Refused, refusal
+from orderonce.errors import IntentOld, KeyReused, NoAnswer, OrderDenied, refusal
 from orderonce.replies import Cancel, Event, Fill, Instrument, Order, Page, Placed, Reply
 from orderonce.requests import Request
 
@@ -29,6 +34,9 @@ UNSETTLED = frozenset({408, 409, 425, 429})  # and every 5xx
 SAID_AT_THE_DOOR = frozenset(
     f"/errors/{name}" for name in ("credentials-invalid", "not-permitted", "request-invalid")
 )
+# The earliest that the API reads. The same one each time: a key that is burnt twice is burnt by one
+# and the same request.
+LONG_PAST = {"expires_at": "2000-01-01T00:00:00Z"}
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.05, 1.0  # between two looks at an order that is followed
 
 
@@ -77,23 +85,42 @@ Step = Send | Pause | Renew
 Talk = Generator[Step, Heard, Result]
 
 
-def settle(request: Request, patience: Patience) -> Talk[Reply]:
+class _GrownOld(Exception):
+    """The request must not be sent any more. `begun`: when its first try was heard of, None when
+    there was none.
+    """
+
+    def __init__(self, begun: float | None) -> None:
+        super().__init__()
+        self.begun = begun
+
+
+def settle(
+    request: Request,
+    patience: Patience,
+    is_old: Callable[[], bool] = lambda: False,
+    begun: float | None = None,
+    *,
+    doubt: bool = False,
+) -> Talk[Reply]:
     """Send until there is an answer that settles the request; gives a success.
 
     Raises Refused for the API's no, and NoAnswer when the patience has ended, or when a try
     that may have been accepted is followed by a no that is not about the order (the API key was
-    revoked meanwhile).
+    revoked meanwhile). `is_old` is asked before each try: then _GrownOld. `begun`: the patience
+    runs since then. `doubt`: such a try was made before.
     """
-    attempt, renewed, doubt = 0, False, False
-    heard = yield Send(request, attempt)
-    begun = heard.at
+    attempt, renewed = 0, False
     while True:
+        if is_old():
+            raise _GrownOld(begun)
+        heard = yield Send(request, attempt)
+        begun = heard.at if begun is None else begun
         reply = heard.reply
         if reply is not None and reply.status == 401 and not renewed:
             renewed = True  # once: a key that was rotated under us is in its file already
             if (yield Renew()).reply is not None:
                 attempt += 1
-                heard = yield Send(request, attempt)
                 continue
         if reply is not None and _settles(request, reply):
             if reply.status < 300:
@@ -105,7 +132,7 @@ def settle(request: Request, patience: Patience) -> Talk[Reply]:
                     f" this one was turned away at the door: {_last(heard)}"
                 ) from refused
             raise refused
-        doubt = request.method == "POST"
+        doubt = doubt or request.method == "POST"
         pause = _pause(attempt, reply, patience)
         if heard.at + pause - begun > patience.total_s:
             raise NoAnswer(
@@ -114,7 +141,6 @@ def settle(request: Request, patience: Patience) -> Talk[Reply]:
             )
         yield Pause(pause)
         attempt += 1
-        heard = yield Send(request, attempt)
 
 
 def _settles(request: Request, reply: Reply) -> bool:
@@ -146,21 +172,38 @@ def place(body: dict[str, Any], key: str, wait_s: int, patience: Patience) -> Ta
     return replies.read_placed((yield from settle(requests.place(body, key, wait_s), patience)))
 
 
-def place_old(body: dict[str, Any], key: str, wait_s: int, patience: Patience) -> Talk[Placed]:
-    """As `place`, if the API has accepted this key before: then it only repeats its answer. Raises
-    IntentOld when it has not. Nobody else sends under this key, and no request of long ago is still
-    on its way.
+def place_intent(
+    body: dict[str, Any], key: str, wait_s: int, patience: Patience, is_old: Callable[[], bool]
+) -> Talk[Placed]:
+    """As `place`, for a key that nobody but these talks sends under, with this body. Once `is_old`
+    the order is not sent any more, and its key is burnt: raises IntentOld when it can never be
+    accepted, and gives its answer when it was.
     """
+    request = requests.place(body, key, wait_s)
     try:
-        yield from order_by_key(key, patience)
-    except Refused as refused:
-        if refused.type != "/errors/not-found":
-            raise
-        raise IntentOld(
-            f"the intent with the key {key} was kept long ago and never accepted; nothing was sent."
-            " Forget it, or place it with however_old=True"
-        ) from None
-    return (yield from place(body, key, wait_s, patience))
+        return replies.read_placed((yield from settle(request, patience, is_old)))
+    except _GrownOld as grown:
+        begun = grown.begun
+    except KeyReused as reused:
+        if not LONG_PAST.keys() & body.keys() and set(reused.differs) == LONG_PAST.keys():
+            raise _old(key) from reused  # burnt meanwhile by another one, or in an earlier call
+        raise
+    # Any of it may have been heard in an earlier call: a no at the door stays in doubt.
+    burn = requests.place(body | LONG_PAST, key)
+    try:
+        return replies.read_placed((yield from settle(burn, patience, begun=begun, doubt=True)))
+    except OrderDenied as denied:
+        raise _old(key) from denied
+    except KeyReused:
+        pass  # the order was there first: the same again is answered as it was then
+    return replies.read_placed((yield from settle(request, patience, doubt=True)))
+
+
+def _old(key: str) -> IntentOld:
+    return IntentOld(
+        f"the intent with the key {key} grew too old before it was accepted; its key is used up and"
+        " it can never be an order any more. Forget it, and decide anew"
+    )
 
 
 def cancel(order_id: str, key: str, patience: Patience) -> Talk[Cancel]:

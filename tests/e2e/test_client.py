@@ -3,12 +3,23 @@
 import asyncio
 import os
 import sys
+import time
 from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from orderonce import AsyncClient, Client, KeyReused, NewOrder, OrderDenied, new_key
+from orderonce import (
+    AsyncClient,
+    Client,
+    IntentOld,
+    IntentStore,
+    KeyReused,
+    NewOrder,
+    OrderDenied,
+    Placed,
+    new_key,
+)
 
 from tests.line import Line, until
 from tests.stacks.processes import INHERITED
@@ -162,6 +173,91 @@ async def test_a_denied_intent_stays_denied(world: World) -> None:
         return codes
 
     assert len(set(await asyncio.to_thread(twice))) == 1
+
+
+class Aged:
+    """An intent of a minute ago, as a bot finds it after its start, and its key."""
+
+    def __init__(self, world: World) -> None:
+        self.store = IntentStore(world.folder / "aged.db", clock=lambda: self.now)
+        self.now = time.time() - 60.0
+        self.key = self.store.keep("one", market().body()).key
+        self.now += 60.0
+
+
+async def test_an_old_intent_is_burnt_and_what_was_on_its_way_makes_no_order(world: World) -> None:
+    """The bot's API key may not read."""
+    _, key = await world.line.make_key(f"sdk-{uuid4().hex[:8]}", scopes=["orders:write"])
+    reader = await reader_of(world, key)
+    aged = Aged(world)
+    async with AsyncClient(world.line.api_urls, api_key=key, intents=aged.store) as client:
+        for _ in range(2):
+            with pytest.raises(IntentOld):
+                await client.place(market(), "one")
+        with pytest.raises(KeyReused) as told:
+            await client.place(market(), key=aged.key)
+        aged.store.forget("one")
+        placed = await client.place(market(), "one")
+    async with AsyncClient(world.line.api_urls, api_key=reader) as client:
+        end = await client.follow(placed.order_id)
+        burnt = await client.order_by_key(aged.key)
+
+    assert told.value.differs == ["expires_at"]
+    assert end.status == "filled"
+    assert (burnt.status, burnt.reason and burnt.reason.code) == ("denied", "expires-in-past")
+    assert len(await world.line.executed_creates(end.client_order_id)) == 1
+    assert await world.line.creates(burnt.client_order_id) == []
+
+
+async def reader_of(world: World, key: str) -> str:
+    """A second API key of the same client, which may read."""
+    headers = {"Authorization": f"Bearer {key}"}
+    shown = (
+        await world.line.http.get(f"{world.line.api_urls[0]}/v1/whoami", headers=headers)
+    ).json()
+    _, reader = await world.line.make_key(shown["client"])
+    return reader
+
+
+async def test_an_old_intent_that_was_accepted_gets_its_answer(world: World) -> None:
+    aged = Aged(world)
+    async with AsyncClient(
+        world.line.api_urls, key_file=world.key_file, intents=aged.store
+    ) as client:
+        first = await client.place(market(), key=aged.key)  # its answer was lost
+
+        again = await client.place(market(), "one")
+        await client.follow(first.order_id)
+
+    assert (again.order_id, again.replayed) == (first.order_id, True)
+    assert len(await world.line.executed_creates(first.client_order_id)) == 1
+
+
+async def test_an_order_and_the_end_of_its_intent_may_meet(world: World) -> None:
+    """Whoever is first: both hear the same, over two processes of the API."""
+    heard = []
+    for number in range(20):
+        aged = Aged(world)
+        urls = world.line.api_urls[:: 1 if number % 2 else -1]
+        async with (
+            AsyncClient(world.line.api_urls, key_file=world.key_file) as sender,
+            AsyncClient(urls, key_file=world.key_file, intents=aged.store) as bot,
+        ):
+            late, old = await asyncio.gather(
+                sender.place(market(), key=aged.key),
+                bot.place(market(), "one"),
+                return_exceptions=True,
+            )
+        aged.store.forget("one")
+        heard.append((late, old))
+
+    for late, old in heard:
+        if isinstance(old, Placed):
+            assert isinstance(late, Placed)
+            assert late.order_id == old.order_id
+        else:
+            assert isinstance(old, IntentOld)
+            assert isinstance(late, KeyReused)
 
 
 async def test_cancel_fills_events_and_instruments_are_typed(world: World) -> None:

@@ -1,14 +1,17 @@
 """An intent is on disk before it is sent, and one name has one key for ever."""
 
+import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 
 import httpx
 import pytest
@@ -20,6 +23,7 @@ from orderonce import (
     IntentStore,
     NewOrder,
     NoAnswer,
+    OrderDenied,
     Patience,
 )
 
@@ -183,42 +187,50 @@ def test_the_api_key_is_not_shown() -> None:
 
 @dataclass
 class Api:
-    """An order API that remembers keys, and can be away for days."""
+    """An order API that decides a key once, and can be away for days. `holds`: what is sent to it
+    stays on its way, until somebody delivers it.
+    """
 
     now: float = 1_800_000_000.0
     away: bool = False
-    accepted: set[str] = field(default_factory=set)
+    holds: bool = False
     loses_answers: bool = False
     requests: list[httpx.Request] = field(default_factory=list)
+    decided: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         if self.away:
             raise httpx.ConnectError("away")
-        if request.method == "GET":
-            if request.url.path.rsplit("/", 1)[-1] not in self.accepted:
-                return httpx.Response(404, json={"type": "/errors/not-found"})
-            return httpx.Response(200, json=SHOWN)
-        self.accepted.add(request.headers["Idempotency-Key"])
+        if self.holds:
+            raise httpx.ReadTimeout("still on its way")
+        reply = self.deliver(request)
         if self.loses_answers:
             raise httpx.ReadTimeout("lost")
+        return reply
+
+    def deliver(self, request: httpx.Request) -> httpx.Response:
+        assert request.method == "POST", "a bot that places needs no leave to read"
+        key, body = request.headers["Idempotency-Key"], json.loads(request.content)
+        first = self.decided.setdefault(key, body)
+        if first != body:
+            differs = sorted(name for name, _ in first.items() ^ body.items())
+            told = {"type": "/errors/idempotency-key-reused", "order_id": "7", "differs": differs}
+            return httpx.Response(422, json=told)
+        if self._is_late(body):
+            told = {"type": "/errors/order-denied", "code": "expires-in-past", "order_id": "8"}
+            return httpx.Response(422, json=told)
         return _accepts(request)
 
+    def _is_late(self, body: dict[str, str]) -> bool:
+        until = body.get("expires_at")
+        return until is not None and datetime.fromisoformat(until).timestamp() <= self.now
+
     @property
-    def posts(self) -> int:
-        return sum(one.method == "POST" for one in self.requests)
+    def orders(self) -> int:
+        return sum(not self._is_late(body) for body in self.decided.values())
 
 
-SHOWN: dict[str, object] = {
-    "order_id": "7", "client_order_id": "c", "idempotency_key": "k", "account": "a",
-    "venue": "paper", "symbol": "B/C", "side": "buy", "type": "market", "quantity": "1",
-    "quote_quantity": None, "price": None, "time_in_force": None, "post_only": False,
-    "client_tag": None, "status": "filled", "final": True, "parked": False, "reason": None,
-    "cancel_requested": False, "venue_order_id": "1", "filled_quantity": "1",
-    "average_price": "1", "fees": [], "accepted_at": "2026-11-22T10:00:00.000000Z",
-    "sent_at": None, "updated_at": "2026-11-22T10:00:00.000000Z",
-    "expires_at": "2026-11-22T10:00:00.000000Z", "version": 3,
-}  # fmt: skip
 ORDER = NewOrder("a", "B/C", "buy", "market", "1")
 DAYS_S = 3 * 86_400
 
@@ -231,18 +243,53 @@ def bot(api: Api, folder: Path) -> Client:
     return made
 
 
-def test_an_old_intent_that_was_never_accepted_is_not_sent(tmp_path: Path) -> None:
+def test_an_old_intent_that_was_never_accepted_is_no_order(tmp_path: Path) -> None:
     """Guard: the API would give it a fresh deadline, and trade on an idea of three days ago."""
     api = Api(away=True)
     with bot(api, tmp_path) as client, pytest.raises(NoAnswer):
         client.place(ORDER, "one")
-    api.away, api.requests, api.now = False, [], api.now + DAYS_S
+    api.away, api.now = False, api.now + DAYS_S
     with bot(api, tmp_path) as client:
-        with pytest.raises(IntentOld, match="however_old"):
-            client.place(ORDER, "one")
-        assert api.posts == 0
+        for however_old in (False, False, True):  # its key is used up: nothing brings it back
+            with pytest.raises(IntentOld, match="Forget it"):
+                client.place(ORDER, "one", however_old=however_old)
+    assert api.orders == 0
+
+
+def test_an_old_intent_is_placed_when_the_bot_insists(tmp_path: Path) -> None:
+    api = Api(away=True)
+    with bot(api, tmp_path) as client, pytest.raises(NoAnswer):
+        client.place(ORDER, "one")
+    api.away, api.now = False, api.now + DAYS_S
+    with bot(api, tmp_path) as client:
         assert client.place(ORDER, "one", however_old=True).order_id == "7"
-    assert api.posts == 1
+    assert api.orders == 1
+
+
+def test_a_request_that_comes_after_its_bot_gave_up_makes_no_second_order(tmp_path: Path) -> None:
+    """Guard: a commit may wait for a minute; "not found" says nothing about what is on its way."""
+    api = Api(holds=True)
+    with bot(api, tmp_path) as client, pytest.raises(NoAnswer):
+        client.place(ORDER, "one")
+    (on_its_way,), api.holds, api.now = tuple(api.requests), False, api.now + 60.0
+    with bot(api, tmp_path) as client:
+        with pytest.raises(IntentOld):
+            client.place(ORDER, "one")
+        IntentStore(tmp_path / "db").forget("one")
+        client.place(ORDER, "one")
+
+    assert api.deliver(on_its_way).status_code == 422
+    assert api.orders == 1
+
+
+def test_an_old_intent_is_not_forgotten_on_no_answer(tmp_path: Path) -> None:
+    """Nothing is known of it: neither that it was accepted nor that it never can be."""
+    api = Api(away=True)
+    for _ in range(2):
+        with bot(api, tmp_path) as client, pytest.raises(NoAnswer):
+            client.place(ORDER, "one")
+        api.now += DAYS_S
+    assert len({one.headers["Idempotency-Key"] for one in api.requests}) == 1
 
 
 def test_an_old_intent_that_was_accepted_gets_its_answer(tmp_path: Path) -> None:
@@ -253,10 +300,10 @@ def test_an_old_intent_that_was_accepted_gets_its_answer(tmp_path: Path) -> None
     api.loses_answers, api.now = False, api.now + DAYS_S
     with bot(api, tmp_path) as client:
         assert client.place(ORDER, "one").order_id == "7"
-        client.place(ORDER, "one")  # answered now: nobody needs to ask first
-    keys = {one.headers["Idempotency-Key"] for one in api.requests if one.method == "POST"}
-    assert len(keys) == 1
-    assert sum(one.method == "GET" for one in api.requests) == 1
+        client.place(ORDER, "one")  # answered now: its key needs no burning
+    assert len({one.headers["Idempotency-Key"] for one in api.requests}) == 1
+    assert [b"expires_at" in one.content for one in api.requests] == [False, True, False, False]
+    assert api.orders == 1
 
 
 LIMIT = NewOrder("a", "B/C", "buy", "limit", "1", price="2")
@@ -274,13 +321,15 @@ def test_a_young_intent_is_sent_at_once(tmp_path: Path, order: NewOrder, later_s
     api.away, api.requests, api.now = False, [], api.now + later_s
     with bot(api, tmp_path) as client:
         client.place(order, "one")
-    assert [one.method for one in api.requests] == ["POST"]
+    assert len(api.requests) == 1
 
 
 @pytest.mark.parametrize(
     ("order", "later_s"), [(ORDER, 31.0), (IOC, 31.0), (LIMIT, 121.0), (LIMIT, -DAYS_S)]
 )
-def test_an_old_intent_is_asked_for_first(tmp_path: Path, order: NewOrder, later_s: float) -> None:
+def test_an_old_intent_is_not_sent_as_it_is(
+    tmp_path: Path, order: NewOrder, later_s: float
+) -> None:
     """A clock that went back says nothing about an age."""
     api = Api(away=True)
     with bot(api, tmp_path) as client, pytest.raises(NoAnswer):
@@ -296,7 +345,7 @@ def test_a_deadline_of_its_own_is_the_apis_business(tmp_path: Path) -> None:
     with bot(api, tmp_path) as client, pytest.raises(NoAnswer):
         client.place(order, "one")
     api.away, api.requests, api.now = False, [], api.now + DAYS_S
-    with bot(api, tmp_path) as client:
+    with bot(api, tmp_path) as client, pytest.raises(OrderDenied):
         client.place(order, "one")
     assert b"2026-11-22T10:00:00Z" in api.requests[0].content
 
@@ -319,6 +368,26 @@ def test_an_intent_of_an_earlier_version_has_no_known_age(tmp_path: Path) -> Non
     assert (left.key, left.kept_at) == ("key-of-the-old-one", None)
 
 
+def test_bots_that_open_a_file_of_an_earlier_version_together_all_can(tmp_path: Path) -> None:
+    """Guard: without one transaction around look and change the second adds the column twice."""
+    together = Barrier(8)
+
+    def opens(file: Path) -> IntentStore:
+        together.wait(timeout=10.0)
+        return IntentStore(file)
+
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(20):  # they do not meet in each
+            file = tmp_path / f"{number}.db"
+            with closing(sqlite3.connect(file)) as database:
+                database.execute(
+                    "CREATE TABLE intent (name TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE,"
+                    " body TEXT NOT NULL, order_id TEXT)"
+                )
+            stores = list(threads.map(opens, [file] * 8))
+            assert stores[0].keep("one", BODY).kept_at is not None
+
+
 async def test_the_other_client_has_the_same_rule(tmp_path: Path) -> None:
     api = Api()
     store = IntentStore(tmp_path / "db", clock=lambda: api.now)
@@ -328,4 +397,4 @@ async def test_the_other_client_has_the_same_rule(tmp_path: Path) -> None:
         client._http = httpx.AsyncClient(transport=httpx.MockTransport(api))
         with pytest.raises(IntentOld):
             await client.place(ORDER, "one")
-    assert api.posts == 0
+    assert api.orders == 0

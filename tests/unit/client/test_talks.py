@@ -1,13 +1,26 @@
 """The client's one retry rule, in virtual time: what is sent again, when, and when it gives up."""
 
+import json
 from collections.abc import Iterable
+from itertools import chain, repeat
+from typing import Any, TypeVar
 
 import pytest
-from orderonce import NoAnswer, OrderDenied, Patience, Refused, talks
+from orderonce import (
+    IntentOld,
+    KeyReused,
+    NoAnswer,
+    OrderDenied,
+    Patience,
+    Placed,
+    Refused,
+    talks,
+)
 from orderonce.replies import Reply
 from orderonce.requests import Request
 from orderonce.talks import Heard, Pause, Renew, Send, Talk
 
+Result = TypeVar("Result")
 ASKED = Request("POST", "/v1/orders", headers={"Idempotency-Key": "k" * 16}, body=b"{}")
 SOON = Patience(total_s=10.0, first_pause_s=1.0, longest_pause_s=4.0, dice=lambda: 1.0)
 ACCEPTED = Reply(202, {}, b'{"order_id": "1"}')
@@ -21,21 +34,23 @@ class World:
         self.renews = renews
         self.now = 0.0
         self.sent: list[Send] = []
+        self.sent_at: list[float] = []
         self.pauses: list[float] = []
 
-    def run(self, talk: Talk[Reply]) -> Reply:
+    def run(self, talk: Talk[Result]) -> Result:
         try:
             step = next(talk)
             while True:
                 step = talk.send(self.do(step))
         except StopIteration as end:
-            reply: Reply = end.value
-            return reply
+            result: Result = end.value
+            return result
 
     def do(self, step: object) -> Heard:
         match step:
             case Send():
                 self.sent.append(step)
+                self.sent_at.append(self.now)
                 reply = next(self.answers)
                 return Heard(self.now, reply, "" if reply else "ReadTimeout")
             case Pause():
@@ -163,8 +178,6 @@ def test_a_key_that_stays_refused_is_a_refusal(renews: bool) -> None:
 
 
 def order(status_: str, final: bool) -> Reply:
-    import json
-
     at = "2026-11-22T10:00:00.000000Z"
     members = {
         "order_id": "1", "client_order_id": "c", "idempotency_key": "k", "account": "a",
@@ -179,13 +192,105 @@ def order(status_: str, final: bool) -> Reply:
 def test_following_ends_with_the_final_status() -> None:
     world = World([order("accepted", False), order("open", False), order("filled", True)])
 
-    assert world.run(talks.follow("1", 60.0, SOON)).status == "filled"  # type: ignore[arg-type]
+    assert world.run(talks.follow("1", 60.0, SOON)).status == "filled"
 
 
 def test_following_gives_the_order_as_it_stands_at_the_limit() -> None:
     world = World([order("unknown", False)] * 99)
 
-    seen = world.run(talks.follow("1", 5.0, SOON))  # type: ignore[arg-type]
+    seen = world.run(talks.follow("1", 5.0, SOON))
 
-    assert (seen.status, seen.final) == ("unknown", False)  # type: ignore[attr-defined]
+    assert (seen.status, seen.final) == ("unknown", False)
     assert world.now < 7.0
+
+
+BODY = {"account": "a", "type": "market"}
+BURNT = status(422, body=b'{"type": "/errors/order-denied", "code": "expires-in-past"}')
+TICK = status(422, body=b'{"type": "/errors/order-denied", "code": "price-tick", "order_id": "7"}')
+YES = status(
+    202,
+    body=b'{"order_id": "7", "client_order_id": "c", "accepted_at": "2026-11-22T10:00:00Z",'
+    b' "expires_at": "2026-11-22T10:00:30Z"}',
+)
+MINUTE = Patience(total_s=60.0, first_pause_s=1.0, longest_pause_s=4.0, dice=lambda: 1.0)
+OLD_S = 30.0
+
+
+def reused(*differs: str) -> Reply:
+    told = {"type": "/errors/idempotency-key-reused", "order_id": "7", "differs": differs}
+    return status(422, body=json.dumps(told).encode())
+
+
+def placing(world: World, *, old_s: float = OLD_S) -> Talk[Placed]:
+    return talks.place_intent(BODY, "k" * 16, 0, MINUTE, lambda: world.now > old_s)
+
+
+def bodies(world: World) -> list[dict[str, Any]]:
+    return [json.loads(send.request.body or b"") for send in world.sent]
+
+
+def test_one_call_does_not_outlive_its_idea() -> None:
+    """Guard: the API is back after 50 s, and would give the order a fresh deadline."""
+    lost = repeat(None, 15)
+    world = World(chain(lost, [BURNT]))
+
+    with pytest.raises(IntentOld):
+        world.run(placing(world))
+
+    assert {send.request.headers["Idempotency-Key"] for send in world.sent} == {"k" * 16}
+    assert world.sent_at[-1] >= 50.0
+    for at, body in zip(world.sent_at, bodies(world), strict=True):
+        assert body == (BODY if at <= OLD_S else {**BODY, "expires_at": "2000-01-01T00:00:00Z"})
+
+
+def test_what_grew_old_and_was_accepted_gets_its_answer() -> None:
+    world = World([*repeat(None, 12), reused("expires_at"), None, YES])
+
+    assert world.run(placing(world)).order_id == "7"
+    assert bodies(world)[-2:] == [BODY, BODY]
+
+
+def test_what_grew_old_and_was_denied_gets_its_denial() -> None:
+    world = World([reused("expires_at"), TICK])
+
+    with pytest.raises(OrderDenied) as told:
+        world.run(placing(world, old_s=-1.0))
+
+    assert told.value.code == "price-tick"
+
+
+@pytest.mark.parametrize("old_s", [OLD_S, -1.0])
+def test_silence_is_never_taken_for_an_end(old_s: float) -> None:
+    """Growing old makes nobody more patient, and nobody the wiser."""
+    world = World(repeat(None))
+
+    with pytest.raises(NoAnswer):
+        world.run(placing(world, old_s=old_s))
+
+    assert 50.0 <= world.now <= MINUTE.total_s
+
+
+@pytest.mark.parametrize("name", ["credentials-invalid", "not-permitted"])
+@pytest.mark.parametrize("before", [[], [reused("expires_at")]])
+def test_a_no_at_the_door_says_nothing_of_an_old_intent(before: list[Reply], name: str) -> None:
+    """A key that was rotated to one without this account: an earlier call may have been heard."""
+    world = World([*before, status(403, body=f'{{"type": "/errors/{name}"}}'.encode())])
+
+    with pytest.raises(NoAnswer):
+        world.run(placing(world, old_s=-1.0))
+
+
+def test_a_young_intent_whose_key_another_one_burnt_is_old() -> None:
+    world = World([reused("expires_at")])
+
+    with pytest.raises(IntentOld):
+        world.run(placing(world))
+
+
+def test_a_key_that_made_another_order_stays_that_error() -> None:
+    young, old = World([reused("expires_at", "quantity")]), World(repeat(reused("quantity"), 2))
+
+    with pytest.raises(KeyReused):
+        young.run(placing(young))
+    with pytest.raises(KeyReused):
+        old.run(placing(old, old_s=-1.0))
