@@ -123,9 +123,9 @@ async def test_every_record_fits_its_published_schema(line: Line, bot: Bot) -> N
     for topic in (COMMANDS, EVENTS, FILLS):
         for record in await Records(line).all(topic):
             name = header(record.headers, "schema")
-            ours = json.loads(record.value) if name in messages else {}
-            if ours.get("client") != client:
-                continue  # of another test's strangers
+            if name not in messages or f'"client":"{client}"'.encode() not in record.value:
+                continue  # of another test, or of its strangers, who write what they like
+            ours = json.loads(record.value)
             jsonschema.Draft202012Validator(messages[name]["payload"]).validate(ours)
             told = {key: value.decode() for key, value in record.headers}
             jsonschema.Draft202012Validator(messages[name]["headers"]).validate(told)

@@ -15,10 +15,9 @@ from orderonce_shared.contracts.letters import Origin, letter_headers
 from orderonce_shared.contracts.topics import COMMANDS, DLQ, FILLS, Headers
 
 from tests.integration.test_order_api_follow import snapshot
-from tests.integration.test_order_api_relay import DUE, OLDEST
-from tests.unit.order_api.world import Api, World, cancel, fresh_key, place, problem, world
+from tests.unit.order_api.world import Api, World, fresh_key, place, problem, world
 
-AT = "2026-11-22T10:00:00.000000Z"
+AT = "2026-01-22T10:00:00.000000Z"
 PATH = "/v1/dead-letters"
 
 
@@ -30,9 +29,10 @@ def letter(
     key: bytes | None = b"paper-1",
     headers: Headers | None = None,
     topic: str = COMMANDS,
+    seen: str = AT,
 ) -> Arrived:
-    """A letter at DLQ offset `at` about the record at `offset`."""
-    origin = Origin(topic, 3, offset, key, headers or [], "why it lies here", AT)
+    """A letter at DLQ offset `at` about the record at `offset`, refused at `seen`."""
+    origin = Origin(topic, 3, offset, key, headers or [], "why it lies here", seen)
     return Arrived(DLQ, 0, at, key, value, letter_headers(origin))
 
 
@@ -189,6 +189,43 @@ async def test_a_record_that_is_refused_again_waits_again(database: Any) -> None
         assert (again["letter_id"], again["state"], again["times"]) == (letter_id, "waiting", 2)
 
 
+@pytest.mark.parametrize(
+    "again",
+    [
+        pytest.param({"offset": 9}, id="the commands went on"),
+        pytest.param({"offset": 2, "seen": "2099-01-01T00:00:00Z"}, id="both topics are new"),
+    ],
+)
+async def test_a_record_refused_again_waits_again_when_the_letters_topic_is_new(
+    database: Any, again: dict[str, Any]
+) -> None:
+    """Made anew, orders.dlq counts from 0 again: its offsets say nothing about what is older.
+
+    Guard: a lower offset is judged by where and when the record was refused.
+    """
+    async with world(database) as made, made.client(admin=True) as admin:
+        await made.api.letters.keep([letter(offset=8, at=5)])
+        letter_id = (await listed(admin))[0]["letter_id"]
+        await replay(admin, letter_id)
+        await made.api.letters.keep([letter(at=0, **again)])
+        (one,) = await listed(admin)
+        assert (one["letter_id"], one["state"], one["times"]) == (letter_id, "waiting", 2)
+
+
+async def test_a_topic_that_is_read_again_brings_no_letter_back(database: Any) -> None:
+    """From its start, one by one: refused twice, replayed since, and refused no third time."""
+    async with world(database) as made, made.client(admin=True) as admin:
+        both = [letter(offset=0, at=0), letter(offset=8, at=5)]
+        for one in both:
+            await made.api.letters.keep([one])
+        await replay(admin, (await listed(admin))[0]["letter_id"])
+        for one in both:
+            await made.api.letters.keep([one])
+        assert await listed(admin) == []
+        (kept,) = await listed(admin, state="all")
+        assert (kept["state"], kept["times"]) == ("replayed", 2)
+
+
 async def test_only_topics_of_ours_are_written_to(database: Any) -> None:
     """Where a letter says that it comes from, a stranger may have written."""
     async with world(database) as made, made.client(admin=True) as admin:
@@ -251,77 +288,11 @@ async def test_an_order_whose_record_lies_there_is_parked(database: Any) -> None
         assert not await parked(made, bot, order_id)  # the executor has it, whatever lies there
 
 
-async def sweep(made: World, api: Api) -> int:
-    """How many records one more round of its sweeper writes, when every row is due."""
-    before = len(api.published.records)
-    api.relay._acknowledged.clear()
-    await made.owner.execute(DUE)
-    await api.relay.sweep()
-    return len(api.published.records) - before
-
-
 def refused(api: Api, nth: int, *, at: int) -> Arrived:
     """The letter about the `nth` record that this process wrote."""
     record = api.published.records[nth]
     assert isinstance(record.key, str)
     return letter(record.value, offset=at, at=at, key=record.key.encode(), headers=record.headers)
-
-
-async def test_F14_a_dead_letters_record_rests_until_somebody_replays_it(database: Any) -> None:
-    """No executor takes these bytes: repeating them every 30 s would only fill two topics. After a
-    replay that is lost on its way the sweeper has it again; refused again, it rests again.
-
-    Guard: the sweeper asks for the letters of what it is about to write.
-    """
-    async with world(database, apis=2) as made, made.client() as bot:
-        api, other = made.apis
-        await place(bot, fresh_key())
-        await place(bot, fresh_key())
-        await api.relay.flush()
-        assert await sweep(made, api) == 2
-        await api.letters.keep([refused(api, 0, at=0)])
-        assert [await sweep(made, one) for one in (api, other, api)] == [1, 1, 1]
-        assert api.published.records[0].value not in {r.value for r in other.published.records}
-        async with made.client(admin=True) as admin:
-            (waiting,) = await listed(admin)
-            assert (await replay(admin, waiting["letter_id"])).json()["state"] == "replayed"
-            assert await sweep(made, other) == 2
-            await api.letters.keep([refused(api, 0, at=9)])
-            assert await sweep(made, other) == 1
-            await admin.post(f"{PATH}/{waiting['letter_id']}/discard")
-            assert await sweep(made, other) == 1
-        assert await made.owner.fetchval("SELECT count(*) FROM api.outbox") == 2
-
-
-async def test_only_the_very_same_record_rests(database: Any) -> None:
-    """A cancel of a parked order goes out: it is how that order ends without a replay. And nobody
-    silences an order by a record that only bears its name."""
-    async with world(database) as made, made.client() as bot:
-        order_id = (await place(bot, fresh_key())).json()["order_id"]
-        await made.api.relay.flush()
-        named: Headers = [("order_id", order_id.encode()), ("client", b"bot")]
-        await made.api.letters.keep([letter(b"forged", headers=named)])
-        assert await parked(made, bot, order_id)
-        assert await sweep(made, made.api) == 1
-        await made.api.letters.keep([refused(made.api, 0, at=1)])
-        assert await sweep(made, made.api) == 0
-        await cancel(bot, order_id)
-        await made.api.relay.flush()
-        assert await sweep(made, made.api) == 1
-        assert b"cancel.v1" in made.api.published.records[-1].value
-
-
-async def test_a_parked_order_does_not_close_its_account(database: Any) -> None:
-    """Refused is not late: the line is measured without it, and so is the oldest unclaimed."""
-    async with world(database) as made, made.client() as bot:
-        await place(bot, fresh_key())
-        await made.api.relay.flush()
-        await made.api.line.measure()
-        assert made.api.line.oldest("paper-1") is not None
-        await made.api.letters.keep([refused(made.api, 0, at=0)])
-        await made.api.line.measure()
-        assert made.api.line.oldest("paper-1") is None
-        assert made.api.count(OLDEST) == 0
 
 
 LONG_AGO = """UPDATE api.dead_letter

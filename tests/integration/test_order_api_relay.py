@@ -5,9 +5,11 @@ import itertools
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 from orderonce_shared.contracts.commands import decode_command
 from orderonce_shared.contracts.topics import COMMAND_HEADERS
 
+from tests.line import until
 from tests.unit.order_api.world import cancel, fresh_key, place, world
 
 DUE = "UPDATE api.outbox SET next_at = clock_timestamp() - interval '1 millisecond'"
@@ -172,6 +174,8 @@ async def test_the_line_is_measured(database: Any) -> None:
 
 OLDEST = "orderonce_api_unclaimed_oldest_age_seconds"
 CLAIMED = "DELETE FROM api.outbox"
+WAITS_FOR_A_ROW = """SELECT EXISTS (SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock')"""
 OLDER = "UPDATE api.orders SET updated_at = updated_at - $1::interval, asked_at = asked_at - $1"
 
 
@@ -206,6 +210,34 @@ async def test_pauses_between_questions_double(database: Any) -> None:
         gaps = [later - sooner for sooner, later in itertools.pairwise([0, *turns])]
         assert len(gaps) >= 4
         assert all(1.6 < later / sooner < 2.4 for sooner, later in itertools.pairwise(gaps[1:]))
+
+
+async def test_orders_are_asked_about_in_the_order_of_their_ids(database: Any) -> None:
+    """As events lock them: in another order the two of them end in a deadlock.
+
+    Guard: the rows are sorted before the first of them is locked.
+    """
+    async with world(database) as made, made.client() as bot:
+        for _ in range(6):
+            await place(bot)
+        await made.owner.execute(CLAIMED)
+        ids = await made.owner.fetch("SELECT order_id FROM api.orders ORDER BY order_id")
+        newest = "UPDATE api.orders SET accepted_at = accepted_at + interval '1 s'"
+        await made.owner.execute(f"{newest} WHERE order_id = $1", ids[0][0])  # by age it is last
+        await made.owner.execute(OLDER, timedelta(hours=1))
+        holder, looker = await asyncpg.connect(database.owner_url), made.owner
+        lock = "SELECT order_id FROM api.orders"
+        try:
+            async with holder.transaction():
+                await holder.execute(f"{lock} WHERE order_id = $1 FOR UPDATE", ids[3][0])
+                asking = asyncio.create_task(made.api.relay.ask_again())
+                await until(lambda: looker.fetchval(WAITS_FOR_A_ROW), 10, "it waits for the row")
+                free = await looker.fetch(f"{lock} FOR UPDATE SKIP LOCKED")
+            await asking
+        finally:
+            await holder.close()
+        assert {row[0] for row in free} == {row[0] for row in ids[4:]}
+        assert await looker.fetchval("SELECT count(*) FROM api.outbox") == 6
 
 
 async def test_an_order_that_ended_or_is_denied_is_not_asked_about(database: Any) -> None:

@@ -82,7 +82,7 @@ async def run(process: Process, settings: OrderApiSettings) -> None:
         settings.kafka_bootstrap, "order-api", security, process.tracing, vitals.count_replaced
     )
     relay = Relay(publisher, store, metrics, clock, settings.topic_prefix)
-    line = Line(store, metrics, timedelta(seconds=settings.line_limit_s))
+    line = Line(store, metrics, timedelta(seconds=settings.line_limit_s), settings.topic_prefix)
     key_store = KeyStore(pool)
     tally = Tally(key_store, clock)
     waiters = Waiters(store, metrics, process)

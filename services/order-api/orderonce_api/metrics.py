@@ -58,7 +58,7 @@ class Metrics:
         )
         self.oldest_unclaimed_s = self._gauge(
             "unclaimed_oldest_age_seconds",
-            "Age of the oldest of them that is not parked (F4), 0 without one; max()",
+            "Age of the oldest of them without a letter that waits (F4), 0 without one; max()",
         )
         self.events = self._counter(
             "events", "Snapshots from the executor by what came of them", "outcome"

@@ -137,12 +137,13 @@ UPDATE api.outbox b
  WHERE b.client = d.client AND b.key = d.key AND o.order_id = b.order_id
 RETURNING b.client, b.key, b.order_id, b.kind, b.account, b.key_id, b.accept_seq, b.seq, b.timeline, b.traceparent,
           CASE b.kind WHEN 'place' THEN o.accepted_at ELSE b.created_at END AS created_at, o.key AS place_key, o.venue, o.symbol, o.side, o.type, o.quantity, o.quote_quantity, o.price,
-          o.time_in_force, o.post_only, o.client_tag, o.deadline;
+          o.time_in_force, o.post_only, o.client_tag, o.deadline, o.version;
 
 -- name: ask_again
 -- R2, heard of too long ago: an order that is not final, whose claim has come back and of which nothing was said for $1
 -- seconds, goes back into the outbox. The executor knows it and says its present state again, which heals an event that
--- Kafka lost. The pause doubles (asked_at - updated_at is the last one) up to $2. One process at a time does it.
+-- Kafka lost. The pause doubles (asked_at - updated_at is the last one) up to $2. One process at a time does it. The rows
+-- are locked in the order of their ids, as follow_events does: sorted after the LIMIT, which reads only the live orders.
 WITH quiet AS MATERIALIZED (
     SELECT o.order_id FROM api.orders o
      WHERE (SELECT pg_try_advisory_xact_lock(hashtext('api.ask_again'))) AND NOT o.final
@@ -151,8 +152,11 @@ WITH quiet AS MATERIALIZED (
                                        make_interval(secs => $2::float8))
        AND NOT EXISTS (SELECT FROM api.outbox b WHERE b.client = o.client AND b.key = o.key)
      LIMIT $3
+), locked AS MATERIALIZED (
+    SELECT o.order_id FROM api.orders o WHERE o.order_id IN (SELECT order_id FROM quiet) ORDER BY o.order_id
+       FOR NO KEY UPDATE
 ), asked AS (
-    UPDATE api.orders o SET asked_at = clock_timestamp() FROM quiet q WHERE o.order_id = q.order_id AND NOT o.final
+    UPDATE api.orders o SET asked_at = clock_timestamp() FROM locked l WHERE o.order_id = l.order_id AND NOT o.final
     RETURNING o.*
 )
 INSERT INTO api.outbox
@@ -175,20 +179,35 @@ SELECT letter_id FROM api.dead_letter WHERE letter_id = ANY ($1::uuid[]) AND sta
 
 -- name: measure_line
 -- Per account: the oldest place that the executor has not claimed although it has claimed nothing newer. One that lies
--- in the dead letters is refused, not late: it must not close its account to all others.
-SELECT b.account, min(b.created_at) AS oldest
-  FROM api.outbox b LEFT JOIN api.line l USING (account)
- WHERE b.kind = 'place' AND b.accept_seq > coalesce(l.claimed_seq, 0)
-   AND NOT EXISTS (SELECT FROM api.dead_letter d
-                    WHERE d.order_id = b.order_id AND d.client = b.client AND d.state <> 'replayed')
- GROUP BY b.account;
+-- in the dead letters is refused, not late: it must not close its account to all others. But $2 that wait there and none
+-- claimed since are executors that refuse everything. A letter counts on our commands' topic ($1) and with the command's
+-- key among its headers, which are compared as text: a stranger's may hold what JSON functions refuse.
+SELECT account, oldest
+  FROM (SELECT account, CASE WHEN count(*) FILTER (WHERE waits) >= $2::integer THEN min(created_at)
+                             ELSE min(created_at) FILTER (WHERE waits IS NULL) END AS oldest
+          FROM (SELECT b.account, b.created_at,
+                       (SELECT bool_or(d.state <> 'discarded') FROM api.dead_letter d
+                         WHERE d.order_id = b.order_id AND d.client = b.client AND d.state <> 'replayed'
+                           AND d.topic = $1::text
+                           AND strpos(d.headers::text, '["key","' || replace(encode(convert_to(b.key, 'UTF8'), 'base64'),
+                                                                             chr(10), '') || '"]') > 0) AS waits
+                  FROM api.outbox b LEFT JOIN api.line l USING (account)
+                 WHERE b.kind = 'place' AND b.accept_seq > coalesce(l.claimed_seq, 0)
+                OFFSET 0) unclaimed -- once a row, not once for each time that it is named above
+         GROUP BY account) accounts
+ WHERE oldest IS NOT NULL;
 
 -- name: measure_outbox
--- For the metrics: how much is unclaimed, and since when; dead letters have a metric of their own.
+-- For the metrics: how much is unclaimed, and since when. What waits in the dead letters has a metric of its own, what
+-- was discarded there has none, and an order that the executor has spoken of does not rest, whatever lies there. Asked row
+-- by row, by the order's id: a join reads all letters for each row as long as nobody has analyzed them.
 SELECT count(*) AS unclaimed, extract(epoch FROM clock_timestamp() - min(b.created_at))::float8 AS oldest_s
   FROM api.outbox b
- WHERE NOT EXISTS (SELECT FROM api.dead_letter d
-                    WHERE d.order_id = b.order_id AND d.client = b.client AND d.state <> 'replayed');
+ WHERE (SELECT bool_or(d.state <> 'discarded') FROM api.dead_letter d
+         WHERE d.order_id = b.order_id AND d.client = b.client AND d.state <> 'replayed' AND d.topic = $1::text
+           AND strpos(d.headers::text, '["key","' || replace(encode(convert_to(b.key, 'UTF8'), 'base64'), chr(10), '')
+                                       || '"]') > 0) IS NOT TRUE
+    OR (b.kind = 'place' AND (SELECT o.version FROM api.orders o WHERE o.order_id = b.order_id) > 0);
 
 -- name: follow_events
 -- Snapshots of the executor, many at once: only a higher (timeline, version) changes an order, every one is kept as
@@ -421,7 +440,8 @@ SELECT order_id FROM api.orders
 
 -- name: keep_letters
 -- The same record again (published anew and refused anew) is the same letter; the same letter again changes nothing.
--- One that had been replayed waits again.
+-- One that had been replayed waits again. A lower offset than the newest letter's is an old letter that is read again, or
+-- orders.dlq was made anew: then only a later place, or a later time, is another refusal.
 INSERT INTO api.dead_letter AS d
        (letter_id, topic, partition, record_offset, dlq_offset, record_key, value, headers, error, order_id, client,
         first_seen, last_seen, times)
@@ -435,8 +455,9 @@ SELECT letter_id, topic, partition, record_offset, dlq_offset, record_key, value
    SET partition = excluded.partition, record_offset = excluded.record_offset, dlq_offset = excluded.dlq_offset,
        error = excluded.error, last_seen = excluded.last_seen, times = d.times + excluded.times,
        state = CASE WHEN d.state = 'replayed' THEN 'waiting' ELSE d.state END
- WHERE excluded.dlq_offset > d.dlq_offset
-   AND (excluded.partition, excluded.record_offset) IS DISTINCT FROM (d.partition, d.record_offset);
+ WHERE (excluded.partition, excluded.record_offset) IS DISTINCT FROM (d.partition, d.record_offset)
+   AND (excluded.dlq_offset > d.dlq_offset OR excluded.first_seen > d.last_seen
+        OR (excluded.partition = d.partition AND excluded.record_offset > d.record_offset));
 
 -- name: list_letters
 -- Newest first, without values: only how long each is, and how it begins.

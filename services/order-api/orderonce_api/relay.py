@@ -7,6 +7,7 @@ which the executor's dedupe makes harmless.
 
 A record that an executor refused is a dead letter (F14) and rests: it is not repeated while its
 letter was not replayed. A copy that goes out before the letter is here is refused like the first.
+An order that the executor has spoken of does not rest.
 """
 
 import asyncio
@@ -38,6 +39,8 @@ BATCH = 500
 SWEEP_EVERY_S = 0.5
 LONGEST_PAUSE_S = 30.0
 MEASURE_EVERY_S = 1.0
+# So many places refused and none claimed since: the executors refuse everything (decision 0046).
+REFUSED_IN_A_ROW = 20
 # An order that is not final is asked about when nothing was heard of it for so long, and then again
 # after pauses that double: a resting order costs one record in ten minutes.
 ASK_EVERY_S = 5.0
@@ -157,12 +160,7 @@ class Relay:
             self._forget_old()
             rows.sort(key=lambda row: row["accept_seq"])
             rested = [row for row in rows if (row["client"], row["key"]) not in self._acknowledged]
-            due = await self._without_letters(
-                [
-                    ((row["client"], row["key"]), self._record(command_of(row), row["traceparent"]))
-                    for row in rested
-                ]
-            )
+            due = await self._without_letters(rested)
             flags = await self._publish(due, "sweeper") if due else []
             failed = [name for (name, _), flag in zip(due, flags, strict=True) if not flag]
             if failed:
@@ -176,16 +174,26 @@ class Relay:
         """
         await self._store.ask_again(QUIET_S, LONGEST_ASK_PAUSE_S, BATCH)
 
-    async def _without_letters(self, due: list[Due]) -> list[Due]:
-        """Those of which no dead letter waits, nor was discarded: nobody would take the very same
-        bytes now. A letter is named by what it holds, so another's letter rests no order of ours,
-        a letter about a place no cancel, and a build that writes other bytes tries them.
+    async def _without_letters(self, rows: Sequence[Any]) -> list[Due]:
+        """The records of these rows, but for those of which a dead letter waits or was discarded:
+        nobody would take the very same bytes now. A letter is named by what it holds, so another's
+        letter rests no order of ours, a letter about a place no cancel, and a build that writes
+        other bytes tries them. An order that the executor has spoken of was claimed by these very
+        bytes: it is asked about (F21), whatever became of another copy.
         """
-        if not due:
-            return due
-        ids = [letter_id(r.topic, _key(r), r.value, r.headers) for _, r in due]
-        resting = await self._store.resting_letters(ids)
-        return [one for one, named in zip(due, ids, strict=True) if named not in resting]
+        due = [
+            ((row["client"], row["key"]), self._record(command_of(row), row["traceparent"]))
+            for row in rows
+        ]
+        names = [
+            letter_id(record.topic, _key(record), record.value, record.headers)
+            if row["kind"] == "cancel" or row["version"] == 0
+            else None
+            for row, (_, record) in zip(rows, due, strict=True)
+        ]
+        asked = [name for name in names if name is not None]
+        resting = await self._store.resting_letters(asked) if asked else set()
+        return [one for one, name in zip(due, names, strict=True) if name not in resting]
 
     def _record(self, command: Command, traceparent: str) -> Outgoing:
         return record_of(command, traceparent, self._topic)
@@ -213,15 +221,18 @@ class Line:
     accepts, not in them.
     """
 
-    def __init__(self, store: Store, metrics: Metrics, limit: timedelta) -> None:
+    def __init__(
+        self, store: Store, metrics: Metrics, limit: timedelta, topic_prefix: str = ""
+    ) -> None:
+        self._topic = prefixed(topic_prefix, COMMANDS)
         self._store = store
         self._metrics = metrics
         self.limit = limit
         self._oldest: dict[str, datetime] = {}
 
     async def measure(self) -> None:
-        self._oldest = await self._store.measure_line()
-        count, oldest_s = await self._store.measure_outbox()
+        self._oldest = await self._store.measure_line(self._topic, REFUSED_IN_A_ROW)
+        count, oldest_s = await self._store.measure_outbox(self._topic)
         self._metrics.unclaimed.set(count)
         self._metrics.oldest_unclaimed_s.set(oldest_s or 0.0)
 

@@ -264,12 +264,13 @@ class Store:
         """Of these, the letters that were not replayed."""
         return {row["letter_id"] for row in await self._fetch("resting_letters", letter_ids)}
 
-    async def measure_line(self) -> dict[str, datetime]:
-        return {row["account"]: row["oldest"] for row in await self._fetch("measure_line")}
+    async def measure_line(self, topic: str, refused_in_a_row: int) -> dict[str, datetime]:
+        rows = await self._fetch("measure_line", topic, refused_in_a_row)
+        return {row["account"]: row["oldest"] for row in rows}
 
-    async def measure_outbox(self) -> tuple[int, float]:
-        """Unclaimed commands, and the age of the oldest in seconds."""
-        row = (await self._fetch("measure_outbox"))[0]
+    async def measure_outbox(self, topic: str) -> tuple[int, float]:
+        """Unclaimed commands, and the age of the oldest in seconds; `topic` is the commands'."""
+        row = (await self._fetch("measure_outbox", topic))[0]
         return row["unclaimed"], row["oldest_s"] or 0.0
 
     async def follow_events(
