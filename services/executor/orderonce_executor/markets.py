@@ -7,6 +7,7 @@ to the database's decides nothing about safety (the venue's window does); it dec
 requests are refused as too old or too new.
 """
 
+import gc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,6 +96,7 @@ class Markets:
         self.lanes.wake.set()
         self.process.health.fine(part)
         self.process.log.info("account-served", account=name, venue=row["venue"])
+        gc.freeze()  # the door holds the venue's markets for as long as we live: never look again
 
     def _refuse(self, name: str, row: Any, why: str) -> None:
         """Loudly, and not asked again until it is admitted anew: orders must not go to another's
