@@ -19,6 +19,8 @@ def play(world):
     (folder / "config.json").write_text(config.replace(WRITTEN_FOR, here))
     keys = {"key": world["trade"]["api_key"], "secret": world["trade"]["secret"]}
     (folder / "keys.json").write_text(json.dumps({"exchange": keys}))
+    # A shell's background job is born with Ctrl-C ignored, and Python leaves it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # What it did is told even if it never comes to its end.
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     signal.alarm(LIMIT_S)
