@@ -80,6 +80,7 @@ async def test_F08_lookups_that_fail_are_not_absence(line: Line, bot: Bot) -> No
 
     Guard: "cannot ask" is never "not found".
     """
+    await line.arm("ws_drop", seconds=60)  # by REST alone: the stream would tell of the fill
     key = new_key()
     one = await _own_id(bot, key)
     await line.arm("accept_then_reset", match={"client_order_id": one, "method": "POST"})

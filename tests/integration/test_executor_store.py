@@ -545,7 +545,7 @@ async def test_overdue_rows_lapse_whatever_keeps_them_from_the_cas(store: ClaimS
     row = await claim_one(
         store, account="paper-2", expires_at=datetime.now(UTC) - timedelta(seconds=2)
     )
-    assert [p.order_id for p in await store.overdue(10)] == [row.order_id]
+    assert [p.order_id for p in await store.overdue([], 10)] == [row.order_id]
 
 
 async def test_a_process_that_has_gone_silent_counts_as_dead(
