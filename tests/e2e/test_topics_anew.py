@@ -7,6 +7,7 @@ wherever the readers were in the old ones.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaError
@@ -53,7 +54,7 @@ async def test_F21_F04_all_topics_are_made_anew_under_running_services(
 
     placed = [*first, *meanwhile, *after]
     await _filled_once(line, bot, placed, HEALED_S)
-    await until(lambda: _told(line, bot, len(placed)), HEALED_S, "each fill is booked or a break")
+    await until(lambda: _told(line, bot, placed), HEALED_S, "each fill is booked or a break")
 
 
 async def test_F21_commits_of_the_old_topics_lie_inside_the_new_ones(
@@ -118,10 +119,15 @@ async def _filled_once(line: Line, bot: Bot, placed: list[Attempt], limit_s: flo
         assert len(await line.creates(order["client_order_id"])) == 1
 
 
-async def _told(line: Line, bot: Bot, count: int) -> bool:
+async def _told(line: Line, bot: Bot, placed: list[Attempt]) -> bool:
+    """Whether the ledger tells of each: by its fill, or by the break that its fill is. Of just
+    these orders, since other tests trade on this account."""
+    orders = [await bot.order(attempt.told()["order_id"]) for attempt in placed]
     headers = {"Authorization": f"Bearer {bot.bearer}"}
-    found: dict[str, int] = {}
+    found: dict[str, list[Any]] = {}
     for name, asked in (("fills", "limit=100"), ("breaks", "status=open&type=MISSING_IN_LEDGER")):
         url = f"{line.ledger_url}/v1/{name}?account={SPOILT}&{asked}"
-        found[name] = len((await line.http.get(url, headers=headers)).json()[name])
-    return found["fills"] + found["breaks"] == count
+        found[name] = (await line.http.get(url, headers=headers)).json()[name]
+    told = {fill["venue_order_id"] for fill in found["fills"]}
+    told |= {one["detail"]["venue"]["venue_order_id"] for one in found["breaks"]}
+    return {order["venue_order_id"] for order in orders} <= told
