@@ -119,9 +119,7 @@ class FencedBinance(_Binance):  # type: ignore[misc]
             return await self._post(url, headers, body, stamp.not_after)
         return await super().fetch(url, method, headers, body)
 
-    async def _post(
-        self, url: str, headers: dict[str, str], body: str, not_after: float
-    ) -> None:
+    async def _post(self, url: str, headers: dict[str, str], body: str, not_after: float) -> None:
         """A create leaves on connections of its own. Nobody needs ccxt's reading of the answer."""
         answer = await self.posts.post(headers, body, not_after)
         self.on_rest_response(
